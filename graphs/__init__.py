@@ -1,0 +1,1 @@
+"""Any network -> `ComputationGraph`: vocabulary, capture, text, statistics, hashing, drawing."""

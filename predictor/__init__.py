@@ -1,0 +1,1 @@
+"""Fit, predict, save, evaluate."""

@@ -1,0 +1,2 @@
+from archcast.cli import main
+
