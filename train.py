@@ -1,2 +1,1 @@
 from archcast.cli import main
-

@@ -26,7 +26,7 @@ _PUBLIC: dict[str, str] = {
 }
 """Public name -> the module that holds it; imported on first use, so that `import archcast` stays light."""
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -140,8 +140,8 @@ def gemm(in_shape: Shape, out_features: int, *, bias: bool = True) -> Node:
     )
 
 
-def matmul(left: Shape, right: Shape, out_shape: Shape) -> Node:
-    """Product of two activations. MACs = output elements x contracted length."""
+def matmul(left: Shape, out_shape: Shape) -> Node:
+    """Product of two activations, the first of shape `left`. MACs = output elements x contracted length."""
     contracted = left[-1] if left else 1
     return Node("MatMul", {"contracted": contracted}, out_shape, 0, prod(out_shape) * contracted)
 
