@@ -1,0 +1,146 @@
+"""Weisfeiler-Lehman hashes of many graphs at once.
+
+Isomorphic graphs (same nodes, same edges, numbered differently) get the same hash, in every process and on every
+machine. All graphs of a batch are refined together as `uint64` arrays: once along the edges and once against them in
+topological order, so that a node knows everything before and behind it, then for `rounds` exchanges between neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.graphs.graph import GraphBatch, IntArray, Node
+
+HashArray = NDArray[np.uint64]
+
+COMMUTATIVE: Final = frozenset({"Add", "Mul", "Min", "Max", "And", "Or", "Xor", "Equal"})
+"""Ops whose inputs may be swapped without changing the function."""
+
+_FORWARD, _BACKWARD, _SECOND = (
+    np.uint64(seed) for seed in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+)
+
+
+def graph_hashes(batch: GraphBatch, rounds: int = 1) -> list[str]:
+    """One hash of 32 hexadecimal digits for every graph of `batch`.
+
+    Nodes count with all their fields, edges with their direction and, unless the op is commutative, with the
+    position among the inputs. `name` does not count, `unused_params` does.
+
+    Args:
+        batch: the graphs.
+        rounds: exchanges with neighbours after the two topological sweeps.
+    """
+    labels = batch.column(np.asarray([_digest(node) for node in batch.nodes], dtype=np.uint64))
+    slots = _input_slots(batch)
+    sources, targets = batch.edge_index
+    steps_down = list(_steps(batch, targets))
+    steps_up = list(_steps(batch, sources))
+    down = _sweep(labels, sources, slots, steps_down)
+    up = _sweep(labels, targets, slots, steps_up[::-1])
+    state = _mix(down + _mix(up + _BACKWARD))
+    for _ in range(rounds):
+        before = _gather(state, sources, slots, steps_down)
+        behind = _gather(state, targets, slots, steps_up)
+        state = _mix(state + _mix(before + _FORWARD) + _mix(behind + _BACKWARD) * _SECOND)
+    sizes = np.stack([np.diff(batch.ptr), np.diff(batch.edge_ptr), batch.unused_params]).astype(np.uint64)
+    first = _mix(batch.sum_per_graph(_mix(state)) + _mix(sizes[0] + _mix(sizes[1] + _mix(sizes[2]))))
+    second = _mix(batch.sum_per_graph(_mix(state ^ _SECOND)) + first * _FORWARD)
+    return [f"{high:016x}{low:016x}" for high, low in zip(first.tolist(), second.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The nodes at one position of their graphs, and the edges that end (or start) at them."""
+
+    nodes: IntArray
+    edges: IntArray
+    bounds: IntArray  # [nodes + 1] edges of node i: edges[bounds[i]:bounds[i + 1]]
+
+
+def _steps(batch: GraphBatch, ends: IntArray) -> Iterator[_Step]:
+    """Nodes in the order of their position within their graph, with the edges whose end in `ends` they are."""
+    local = np.arange(len(batch.kinds)) - batch.ptr[batch.graph_of_node]
+    if not len(local):
+        return
+    nodes, node_ptr = _group(local, int(local.max()) + 1)
+    degree = np.bincount(ends, minlength=len(local))
+    # A graph has one node at each position and edges are stored graph by graph, so this is the order of `nodes` too.
+    edges, _ = _group(local[ends], len(node_ptr) - 1)
+    bounds = np.concatenate([[0], np.cumsum(degree[nodes])])
+    for start, stop in zip(node_ptr[:-1].tolist(), node_ptr[1:].tolist(), strict=True):
+        first, last = bounds[start], bounds[stop]
+        yield _Step(nodes[start:stop], edges[first:last], bounds[start : stop + 1] - first)
+
+
+def _group(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """Positions sorted by value, and where each of the `count` values begins."""
+    narrow = values.astype(np.uint16) if count < 65_536 else values  # numpy sorts 16 bits by radix
+    order = np.argsort(narrow, kind="stable")
+    return order, np.concatenate([[0], np.cumsum(np.bincount(values, minlength=count))])
+
+
+def _sweep(labels: HashArray, others: IntArray, slots: HashArray, steps: list[_Step]) -> HashArray:
+    """state[v] = mix(label[v], sum over its edges of mix(state[other end], input slot)), in the order of `steps`."""
+    state = labels.copy()
+    for step in steps:
+        if len(step.edges):
+            total = _sum_edges(state, others, slots, step)
+            state[step.nodes] = _mix(labels[step.nodes] + total * _FORWARD)
+    return state
+
+
+def _gather(state: HashArray, others: IntArray, slots: HashArray, steps: list[_Step]) -> HashArray:
+    """The sums of `_sweep`, all from one `state`."""
+    if not steps:
+        return np.zeros_like(state)
+    nodes, edges = (np.concatenate([getattr(step, part) for step in steps]) for part in ("nodes", "edges"))
+    degrees = np.concatenate([np.diff(step.bounds) for step in steps])
+    total = np.empty_like(state)
+    total[nodes] = _sum_edges(state, others, slots, _Step(nodes, edges, np.concatenate([[0], np.cumsum(degrees)])))
+    return total
+
+
+def _sum_edges(state: HashArray, others: IntArray, slots: HashArray, step: _Step) -> HashArray:
+    messages = _mix(state[others[step.edges]] + slots[step.edges])
+    running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(messages, dtype=np.uint64)])  # wraps around, exactly
+    total: HashArray = running[step.bounds[1:]] - running[step.bounds[:-1]]
+    return total
+
+
+def _input_slots(batch: GraphBatch) -> HashArray:
+    """`[E]` position of each edge among the inputs of its target, 0 for commutative ops."""
+    targets = batch.edge_index[1]
+    if not len(targets):
+        return np.zeros(0, np.uint64)
+    degree = np.bincount(targets, minlength=len(batch.kinds))
+    first = np.concatenate([[0], np.cumsum(degree)[:-1]])
+    position = np.arange(len(targets)) - first[targets]
+    ordered = batch.column(np.asarray([node.op not in COMMUTATIVE for node in batch.nodes]))
+    return _mix((position * ordered[targets]).astype(np.uint64) + _SECOND)
+
+
+def _mix(values: HashArray) -> HashArray:
+    """The finaliser of splitmix64: every input bit moves every output bit."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _digest(node: Node) -> int:
+    """A stable 64-bit label; `hash()` of a str differs between processes."""
+    text = repr(_plain(node.key)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python numbers, so that equal nodes print alike."""
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
