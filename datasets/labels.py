@@ -1,0 +1,109 @@
+"""Label tables: which accuracies are known for each benchmark, and the readers that get them.
+
+A benchmark offers several *measurements* (validation or test accuracy, after so many epochs). Each one names where it
+comes from. Nothing is substituted silently: a measurement that is not there raises `MissingDataError`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.errors import DataError, UnknownNameError
+
+FloatArray = NDArray[np.float64]
+
+NUM_CLASSES: dict[str, int] = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
+"""Task name -> number of classes of its classifier."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """Scores of the architectures of one benchmark, task and measurement.
+
+    Attributes:
+        specs: the architectures, unique, in an order that does not depend on the source.
+        per_seed: `[n, S]` one column per training run, NaN where an architecture has fewer runs. Higher is better.
+        columns: further facts per architecture (`params`, `train_time` ...), each `[n]`.
+    """
+
+    specs: tuple[str, ...]
+    per_seed: FloatArray
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = len(self.specs)
+        if self.per_seed.ndim != 2 or len(self.per_seed) != rows:
+            raise DataError(f"{rows} architectures but scores of shape {self.per_seed.shape}; the table is damaged")
+        if len(set(self.specs)) != rows:
+            spec, times = Counter(self.specs).most_common(1)[0]
+            raise DataError(f"architecture {spec!r} occurs {times} times in the table; fetch the file again")
+        empty = np.flatnonzero(~np.isfinite(self.per_seed).any(axis=1))
+        if len(empty):
+            raise DataError(f"architecture {self.specs[empty[0]]!r} (row {empty[0]}) has no finite score")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One kind of label: `kind` ("val" or "test") accuracy in percent after `epochs` epochs."""
+
+    kind: str
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"{ {'val': 'validation', 'test': 'test'}[self.kind] } accuracy after {self.epochs} epochs"
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """What one benchmark offers. The first measurement is the default, and stays so whatever files are present."""
+
+    tasks: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    read: Callable[[str, Measurement], LabelTable]
+
+    def select(self, benchmark: str, metric: str | None, epochs: int | None) -> Measurement:
+        """The measurement for `metric` and `epochs`; without `epochs` the longest training of that metric.
+
+        Raises:
+            UnknownNameError: there is no such measurement; the message lists those that exist.
+        """
+        fitting = [
+            measurement
+            for measurement in self.measurements
+            if metric in (None, measurement.kind) and epochs in (None, measurement.epochs)
+        ]
+        if not fitting:
+            known = ", ".join(f"metric={m.kind!r} epochs={m.epochs}" for m in self.measurements)
+            raise UnknownNameError(f"{benchmark} has no metric={metric!r} with epochs={epochs}; it has: {known}")
+        if metric is None:
+            metric = fitting[0].kind
+        return max((m for m in fitting if m.kind == metric), key=lambda m: m.epochs)
+
+
+def _nasbench201() -> LabelSource:
+    from archcast.datasets import labels_nasbench201 as source
+
+    return source.SOURCE
+
+
+SOURCES: dict[str, Callable[[], LabelSource]] = {
+    "nasbench201": _nasbench201,
+}
+"""Benchmark name -> its label source; imported on first use."""
+
+
+def label_source(benchmark: str) -> LabelSource:
+    """The label source of `benchmark`.
+
+    Raises:
+        UnknownNameError: no such benchmark; the message lists those that exist.
+    """
+    if benchmark not in SOURCES:
+        raise UnknownNameError(f"no benchmark {benchmark!r}; there are: {', '.join(SOURCES)}")
+    return SOURCES[benchmark]()
