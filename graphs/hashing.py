@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ _FORWARD, _BACKWARD, _SECOND = (
 )
 
 
+_BLOCK: Final = 200_000  # nodes refined together: their arrays stay in the cache
+
+
 def graph_hashes(batch: GraphBatch, rounds: int = 1) -> list[str]:
     """One hash of 32 hexadecimal digits for every graph of `batch`.
 
@@ -37,17 +40,24 @@ def graph_hashes(batch: GraphBatch, rounds: int = 1) -> list[str]:
         batch: the graphs.
         rounds: exchanges with neighbours after the two topological sweeps.
     """
-    labels = batch.column(np.asarray([_digest(node) for node in batch.nodes], dtype=np.uint64))
-    slots = _input_slots(batch)
+    labels = np.asarray([_digest(node) for node in batch.nodes], dtype=np.uint64)
+    block = batch.ptr // _BLOCK
+    starts = [0, *(np.flatnonzero(np.diff(block[:-1])) + 1).tolist(), len(batch)]
+    parts = [batch] if len(starts) == 2 else [batch[first:last] for first, last in pairwise(starts)]
+    return [value for part in parts for value in _hash_block(part, labels, rounds)]
+
+
+def _hash_block(batch: GraphBatch, node_labels: HashArray, rounds: int) -> list[str]:
+    labels = node_labels[batch.kinds]
     sources, targets = batch.edge_index
-    steps_down = list(_steps(batch, targets))
-    steps_up = list(_steps(batch, sources))
-    down = _sweep(labels, sources, slots, steps_down)
-    up = _sweep(labels, targets, slots, steps_up[::-1])
+    slots = _input_slots(batch)
+    steps_down = list(_steps(batch, targets, sources, slots))
+    steps_up = list(_steps(batch, sources, targets, slots))
+    down = _sweep(labels, steps_down)
+    up = _sweep(labels, steps_up[::-1])
     state = _mix(down + _mix(up + _BACKWARD))
     for _ in range(rounds):
-        before = _gather(state, sources, slots, steps_down)
-        behind = _gather(state, targets, slots, steps_up)
+        before, behind = _gather(state, steps_down), _gather(state, steps_up)
         state = _mix(state + _mix(before + _FORWARD) + _mix(behind + _BACKWARD) * _SECOND)
     sizes = np.stack([np.diff(batch.ptr), np.diff(batch.edge_ptr), batch.unused_params]).astype(np.uint64)
     first = _mix(batch.sum_per_graph(_mix(state)) + _mix(sizes[0] + _mix(sizes[1] + _mix(sizes[2]))))
@@ -55,28 +65,28 @@ def graph_hashes(batch: GraphBatch, rounds: int = 1) -> list[str]:
     return [f"{high:016x}{low:016x}" for high, low in zip(first.tolist(), second.tolist(), strict=True)]
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """The nodes at one position of their graphs, and the edges that end (or start) at them."""
 
     nodes: IntArray
-    edges: IntArray
-    bounds: IntArray  # [nodes + 1] edges of node i: edges[bounds[i]:bounds[i + 1]]
+    others: IntArray  # the other end of every edge
+    slots: HashArray  # the input slot of every edge
+    bounds: IntArray  # [nodes + 1] node i owns the edges bounds[i]:bounds[i + 1]
 
 
-def _steps(batch: GraphBatch, ends: IntArray) -> Iterator[_Step]:
+def _steps(batch: GraphBatch, ends: IntArray, others: IntArray, slots: HashArray) -> Iterator[_Step]:
     """Nodes in the order of their position within their graph, with the edges whose end in `ends` they are."""
     local = np.arange(len(batch.kinds)) - batch.ptr[batch.graph_of_node]
     if not len(local):
         return
     nodes, node_ptr = _group(local, int(local.max()) + 1)
-    degree = np.bincount(ends, minlength=len(local))
     # A graph has one node at each position and edges are stored graph by graph, so this is the order of `nodes` too.
     edges, _ = _group(local[ends], len(node_ptr) - 1)
-    bounds = np.concatenate([[0], np.cumsum(degree[nodes])])
-    for start, stop in zip(node_ptr[:-1].tolist(), node_ptr[1:].tolist(), strict=True):
+    others, slots = others[edges], slots[edges]
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=len(local))[nodes])])
+    for start, stop in pairwise(node_ptr.tolist()):
         first, last = bounds[start], bounds[stop]
-        yield _Step(nodes[start:stop], edges[first:last], bounds[start : stop + 1] - first)
+        yield _Step(nodes[start:stop], others[first:last], slots[first:last], bounds[start : stop + 1] - first)
 
 
 def _group(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
@@ -86,29 +96,26 @@ def _group(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
     return order, np.concatenate([[0], np.cumsum(np.bincount(values, minlength=count))])
 
 
-def _sweep(labels: HashArray, others: IntArray, slots: HashArray, steps: list[_Step]) -> HashArray:
+def _sweep(labels: HashArray, steps: list[_Step]) -> HashArray:
     """state[v] = mix(label[v], sum over its edges of mix(state[other end], input slot)), in the order of `steps`."""
     state = labels.copy()
     for step in steps:
-        if len(step.edges):
-            total = _sum_edges(state, others, slots, step)
-            state[step.nodes] = _mix(labels[step.nodes] + total * _FORWARD)
+        if len(step.others):
+            state[step.nodes] = _mix(labels[step.nodes] + _sum_edges(state, step) * _FORWARD)
     return state
 
 
-def _gather(state: HashArray, others: IntArray, slots: HashArray, steps: list[_Step]) -> HashArray:
+def _gather(state: HashArray, steps: list[_Step]) -> HashArray:
     """The sums of `_sweep`, all from one `state`."""
-    if not steps:
-        return np.zeros_like(state)
-    nodes, edges = (np.concatenate([getattr(step, part) for step in steps]) for part in ("nodes", "edges"))
-    degrees = np.concatenate([np.diff(step.bounds) for step in steps])
-    total = np.empty_like(state)
-    total[nodes] = _sum_edges(state, others, slots, _Step(nodes, edges, np.concatenate([[0], np.cumsum(degrees)])))
+    total = np.zeros_like(state)
+    for step in steps:
+        if len(step.others):
+            total[step.nodes] = _sum_edges(state, step)
     return total
 
 
-def _sum_edges(state: HashArray, others: IntArray, slots: HashArray, step: _Step) -> HashArray:
-    messages = _mix(state[others[step.edges]] + slots[step.edges])
+def _sum_edges(state: HashArray, step: _Step) -> HashArray:
+    messages = _mix(state[step.others] + step.slots)
     running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(messages, dtype=np.uint64)])  # wraps around, exactly
     total: HashArray = running[step.bounds[1:]] - running[step.bounds[:-1]]
     return total
@@ -130,7 +137,8 @@ def _mix(values: HashArray) -> HashArray:
     """The finaliser of splitmix64: every input bit moves every output bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values ^= values >> np.uint64(31)
+    return values
 
 
 def _digest(node: Node) -> int:
