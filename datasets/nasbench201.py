@@ -57,7 +57,7 @@ class NASBench201(SearchSpace[Cell]):
 
     @property
     def size(self) -> int:
-        return len(OPERATIONS) ** len(EDGES)
+        return int(len(OPERATIONS) ** len(EDGES))
 
     def all_specs(self) -> Iterator[str]:
         return map(_spec, product(OPERATIONS, repeat=len(EDGES)))
