@@ -261,3 +261,49 @@ def recurrent(
         params,
         steps * per_step,
     )
+
+
+@lru_cache(_CACHE)
+def attributed(op: str, shape: Shape, **attributes: AttributeValue) -> Node:
+    """An operation without parameters that needs attributes: `LeakyRelu` (alpha), `Clip` (min, max), `Softmax` (axis)."""
+    return Node(op, attributes, shape)
+
+
+@lru_cache(_CACHE)
+def reduction(op: str, in_shape: Shape, axes: tuple[int, ...], out_shape: Shape) -> Node:
+    """ReduceMean, ReduceSum ... of an input of `in_shape`; negative axes are counted from the end.
+
+    The mean over all spatial axes of (N, C, H, W, ...) is `GlobalAveragePool`, however it was written.
+    """
+    rank = len(in_shape)
+    axes = tuple(sorted(axis % rank for axis in axes)) if rank else ()
+    if op == "ReduceMean" and rank >= 4 and axes == tuple(range(2, rank)):
+        return global_average_pool(in_shape)
+    return Node(op, {"axes": axes}, out_shape)
+
+
+@lru_cache(_CACHE)
+def embedding(out_shape: Shape, entries: int, width: int) -> Node:
+    """Rows looked up in a trainable table of `entries` x `width`."""
+    return Node("Gather", {"entries": entries, "width": width}, out_shape, entries * width)
+
+
+@lru_cache(_CACHE)
+def einsum(equation: str, shapes: tuple[Shape, ...], out_shape: Shape) -> Node:
+    """Tensor contraction. MACs = product of the lengths of all distinct indices (of the last pair, if there are more)."""
+    equation = equation.replace(" ", "")
+    lengths: dict[str, int] = {}
+    for term, shape in zip(equation.split("->")[0].split(","), shapes, strict=False):
+        named = term.replace("...", "")
+        head = term.index("...") if "..." in term else len(term)
+        outer = len(shape) - len(named)
+        names = [*term[:head], *(f"...{position}" for position in range(outer)), *term[head + 3 :]]
+        for index, length in zip(names, shape, strict=False):
+            lengths[index] = max(length, lengths.get(index, 1))
+    return Node("Einsum", {"equation": equation}, out_shape, 0, prod(lengths.values()) if len(shapes) > 1 else 0)
+
+
+@lru_cache(_CACHE)
+def unknown(name: str, shape: Shape) -> Node:
+    """An operation outside the vocabulary; `ComputationGraph.unknown_ops` lists it by `name`."""
+    return Node("Unknown", {"name": name}, shape)

@@ -1,0 +1,122 @@
+"""`capture`: any network -> `ComputationGraph`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from archcast.errors import CaptureError, NetworkError, UnknownNameError
+from archcast.graphs.graph import ComputationGraph
+
+InputShape = Sequence[int] | Sequence[Sequence[int]]
+
+SPEC_RESOLVERS: dict[str, str] = {
+    "nasbench201": "archcast.datasets.spaces:capture_spec",
+    "nasbench101": "archcast.datasets.spaces:capture_spec",
+    "nas-bench-macro": "archcast.datasets.spaces:capture_spec",
+    "nats-sss": "archcast.datasets.spaces:capture_spec",
+}
+"""Prefix of a benchmark spec -> "module:function" that turns (prefix, spec) into a graph.
+
+Named, not imported: this folder depends on nothing to the right of it.
+"""
+
+ZOOS = ("timm", "torchvision", "pytorchcv", "transformers")
+
+
+def capture(network: Any, input_shape: InputShape | None = None, *, name: str = "") -> ComputationGraph:
+    """The computation graph of any network.
+
+    Args:
+        network: a `torch.nn.Module`, a callable that returns one, a path to an ONNX file, an
+            `onnx.ModelProto`, a `torch.export.ExportedProgram`, a zoo name (`"timm:resnet50"`,
+            `"torchvision:..."`, `"pytorchcv:..."`, `"transformers:bert"`), a benchmark spec
+            (`"nasbench201:|nor_conv_3x3~0|+..."`), or a graph, which is returned as it is.
+        input_shape: shape of the input, or a list of shapes for several inputs, batch first (the batch is set
+            to 1). By default the zoo's own size, or what the first layer needs.
+        name: name of the graph; by default what `network` calls itself.
+
+    Raises:
+        NetworkError: `network` is none of the above.
+        UnknownNameError: a zoo or benchmark name that does not exist.
+        CaptureError: the network cannot be run or traced; the message lists every way that was tried.
+    """
+    if isinstance(network, ComputationGraph):
+        return network
+    return canonical(_front_end(network)(network, input_shape, name))
+
+
+def canonical(graph: ComputationGraph) -> ComputationGraph:
+    from archcast.graphs.canonical import canonicalise
+
+    return canonicalise(graph)
+
+
+def capture_all(
+    networks: Iterable[Any], input_shape: InputShape | None = None, *, progress: bool = True
+) -> list[ComputationGraph]:
+    """`capture` for many networks, in order, with a progress bar."""
+    from tqdm import tqdm
+
+    return [capture(network, input_shape) for network in tqdm(list(networks), "capture", disable=not progress)]
+
+
+FrontEnd = Callable[[Any, InputShape | None, str], ComputationGraph]
+
+
+def _front_end(network: Any) -> FrontEnd:
+    if isinstance(network, str) and ":" in network and not network.lower().endswith(".onnx"):
+        return _from_name
+    if isinstance(network, (str, Path)):
+        return _from_onnx
+    module = type(network).__module__
+    if module.startswith("onnx"):
+        return _from_onnx
+    if module.startswith("torch.export"):
+        return _from_exported
+    if callable(network):  # nn.Module is callable too; torch is imported only now
+        return _from_torch
+    raise NetworkError(
+        f"a {type(network).__name__} is not a network; give a torch.nn.Module, a callable that returns one, an ONNX "
+        "file or model, an ExportedProgram, a zoo name such as 'timm:resnet50', or a benchmark spec"
+    )
+
+
+def _from_name(network: str, input_shape: InputShape | None, name: str) -> ComputationGraph:
+    prefix, spec = network.split(":", 1)
+    if prefix in ZOOS:
+        from archcast.graphs.zoo import zoo_model
+
+        model = zoo_model(prefix, spec)
+        return _from_torch(model.build, input_shape or model.input_shape, name or network)
+    if prefix in SPEC_RESOLVERS:
+        module, function = SPEC_RESOLVERS[prefix].split(":")
+        graph: ComputationGraph = getattr(importlib.import_module(module), function)(prefix, spec)
+        return graph
+    raise UnknownNameError(
+        f"{network!r}: no zoo or benchmark is called {prefix!r}; known are {', '.join([*ZOOS, *SPEC_RESOLVERS])}"
+    )
+
+
+def _from_onnx(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
+    from archcast.graphs.onnx_reader import read_onnx
+
+    if input_shape is not None:
+        raise CaptureError("an ONNX model fixes its own input shape; leave input_shape out")
+    return read_onnx(network, name=name)
+
+
+def _from_exported(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
+    from archcast.graphs.exported import read_exported
+
+    if input_shape is not None:
+        raise CaptureError("an ExportedProgram fixes its own input shape; leave input_shape out")
+    return read_exported(network, name=name)
+
+
+def _from_torch(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
+    from archcast.graphs.tracing import trace
+
+    return trace(network, input_shape, name=name)

@@ -1,0 +1,230 @@
+"""Record what a torch module calls: a `TorchFunctionMode` that turns each functional call into a node.
+
+The module runs once, normally on the meta device. Every torch function it calls passes through `Recorder`,
+which looks the function up in `archcast.graphs.torch_ops` and follows the identity of tensors:
+
+- an *activation* depends on a network input and is the value of a node;
+- a *constant* does not. What is computed from constants alone is folded away, and remembers which parameters it
+  was made of; the first node that uses the constant owns those parameters.
+
+Views and no-ops hand on the value of their input. Python functions that have no entry in the table are opened: they
+run again with their own torch-function check switched off, so that what they call inside is recorded instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from archcast.errors import CaptureError
+from archcast.graphs.builder import edges_of
+from archcast.graphs.calls import Alias, Call
+from archcast.graphs.graph import ComputationGraph, Node
+from archcast.graphs.nodes import plain, unknown
+from archcast.graphs.torch_ops import HANDLERS
+
+_NO_PARAMS: frozenset[int] = frozenset()
+_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+class Recorder(TorchFunctionMode):
+    """Collects the nodes of one forward pass. Use as a context manager around the call, then `graph`.
+
+    Args:
+        parameters: the trainable parameters of the network, each distinct one once.
+    """
+
+    def __init__(self, parameters: Iterable[torch.Tensor] = ()) -> None:
+        super().__init__()
+        self.nodes: list[Node] = []
+        self.sources: list[tuple[int, ...]] = []
+        self.used: list[frozenset[int]] = []
+        self.sizes: list[int] = []
+        self._value: dict[int, int] = {}
+        self._params: dict[int, frozenset[int]] = {}
+        self._alive: list[torch.Tensor] = []
+        self._on_meta: dict[int, torch.Tensor] = {}
+        for parameter in parameters:
+            if id(parameter) not in self._params:
+                self._hold(parameter)
+                self._params[id(parameter)] = frozenset([len(self.sizes)])
+                self.sizes.append(parameter.numel())
+
+    def input(self, tensor: torch.Tensor) -> None:
+        """Declare `tensor` as an input of the network."""
+        self._add(plain("Input", tuple(tensor.shape)), (), _NO_PARAMS, tensor)
+
+    def value_of(self, tensor: torch.Tensor) -> int | None:
+        """Position of the node that made `tensor`, or None for a constant."""
+        return self._value.get(id(tensor))
+
+    def has_params(self, tensor: torch.Tensor) -> bool:
+        return bool(self._params.get(id(tensor)))
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            result = func(*args, **kwargs)
+            if isinstance(result, torch.Tensor):
+                self._alias(result, args[0])
+            return result
+        tensors = list(tensors_in((args, kwargs)))
+        if not any(id(tensor) in self._value for tensor in tensors):
+            return self._fold(func, args, kwargs, tensors)
+        handler = HANDLERS.get(name)
+        if handler is None and isinstance(func, FunctionType):
+            with self:
+                return opened(func)(*args, **kwargs)
+        if any(tensor.device.type == "meta" for tensor in tensors):
+            args, kwargs, tensors = self._move_to_meta(args, kwargs, tensors)
+        before = tuple(tensors[0].shape)
+        result = func(*args, **kwargs)
+        call = Call(name, args, kwargs, result, tensors, before, self)
+        self._bind(call, handler(call) if handler else None, known=handler is not None)
+        return result
+
+    def _bind(self, call: Call, made: Any, *, known: bool) -> None:
+        """Give the tensors of a result their values: `made` is a node, a list of nodes, or a tensor to alias."""
+        results = list(tensors_in(call.result))
+        if made is None:
+            made = [] if known else [unknown(call.name, tuple(result.shape)) for result in results]
+        if isinstance(made, Alias):
+            for result in results:
+                self._alias(result, made.tensor)
+            return
+        inputs = tuple(value for tensor in call.tensors if (value := self.value_of(tensor)) is not None)
+        params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in call.tensors))
+        for node, result in zip([made] if isinstance(made, Node) else made, results, strict=False):
+            self._add(node, inputs, params, result)
+        if call.name == "__setitem__":
+            self._add(made, inputs, params, call.tensors[0])
+
+    def _add(self, node: Node, inputs: tuple[int, ...], params: frozenset[int], result: torch.Tensor) -> None:
+        self.nodes.append(node)
+        self.sources.append(inputs)
+        self.used.append(params)
+        self._hold(result)
+        self._value[id(result)] = len(self.nodes) - 1
+        self._params.pop(id(result), None)
+
+    def _alias(self, result: torch.Tensor, source: torch.Tensor) -> None:
+        self._hold(result)
+        if (value := self.value_of(source)) is not None:
+            self._value[id(result)] = value
+        elif id(source) in self._params:
+            self._params[id(result)] = self._params[id(source)]
+
+    def _fold(self, func: Callable[..., Any], args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+        """Run a call on constants alone; its results remember the parameters they were made of."""
+        if len(tensors) > 1 and any(tensor.device.type == "meta" for tensor in tensors):
+            args, kwargs, _ = self._move_to_meta(args, kwargs, tensors)
+        result = func(*args, **kwargs)
+        params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in tensors))
+        if params:
+            changed = [tensors[0]] if result is None else tensors_in(result)
+            for tensor in changed:
+                self._hold(tensor)
+                self._params[id(tensor)] = params
+        return result
+
+    def _hold(self, tensor: torch.Tensor) -> None:
+        """Keep `tensor` alive, so that its id stays its own."""
+        self._alive.append(tensor)
+
+    def _move_to_meta(
+        self, args: Any, kwargs: Any, tensors: list[torch.Tensor]
+    ) -> tuple[Any, dict[str, Any], list[torch.Tensor]]:
+        """Constants that a module keeps on the CPU join the meta device; scalars may stay."""
+        if all(tensor.device.type == "meta" or tensor.dim() == 0 for tensor in tensors):
+            return args, kwargs, tensors
+
+        def move(item: Any) -> Any:
+            if isinstance(item, torch.Tensor) and item.device.type != "meta":
+                if id(item) not in self._on_meta:
+                    self._hold(item)
+                    self._on_meta[id(item)] = item.to("meta")
+                return self._on_meta[id(item)]
+            if isinstance(item, (list, tuple)) and not hasattr(item, "_fields"):
+                return type(item)(move(part) for part in item)
+            return item
+
+        args, kwargs = move(args), {key: move(item) for key, item in kwargs.items()}
+        return args, kwargs, list(tensors_in((args, kwargs)))
+
+    def graph(self, outputs: Any, *, name: str = "") -> ComputationGraph:
+        """The graph of everything the tensors in `outputs` depend on.
+
+        Raises:
+            CaptureError: no output depends on an input.
+        """
+        values = list(dict.fromkeys(v for tensor in tensors_in(outputs) if (v := self.value_of(tensor)) is not None))
+        live = self._live(values)
+        if not any(self.nodes[value].op == "Input" for value in live):
+            raise CaptureError(
+                f"no output of {name or 'the network'} depends on its input, as far as torch functions show; "
+                "return a tensor computed from the input"
+            )
+        place = {value: position for position, value in enumerate(live)}
+        owned: set[int] = set()
+        nodes, sources = [], []
+        for value in live:
+            first_used = self.used[value] - owned
+            owned |= first_used
+            node, params = self.nodes[value], sum(self.sizes[index] for index in first_used)
+            nodes.append(node if node.params == params else node.replace(params=params))
+            sources.append([place[source] for source in self.sources[value]])
+        for value in values:
+            nodes.append(plain("Output", self.nodes[value].shape))
+            sources.append([place[value]])
+        return ComputationGraph(tuple(nodes), edges_of(sources), sum(self.sizes) - self._sum(owned), name)
+
+    def _sum(self, params: Iterable[int]) -> int:
+        return sum(self.sizes[index] for index in params)
+
+    def _live(self, values: list[int]) -> list[int]:
+        """The nodes the `values` depend on, in order."""
+        seen, stack = set(values), list(values)
+        while stack:
+            for source in self.sources[stack.pop()]:
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+        return sorted(seen)
+
+
+def tensors_in(item: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested lists, tuples, dicts and objects with fields, in order."""
+    if isinstance(item, torch.Tensor):
+        yield item
+    elif isinstance(item, (list, tuple, set)):
+        for part in item:
+            yield from tensors_in(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from tensors_in(part)
+    elif hasattr(item, "__dataclass_fields__"):
+        for field in item.__dataclass_fields__:
+            yield from tensors_in(getattr(item, field))
+
+
+@cache
+def opened(func: FunctionType) -> Callable[..., Any]:
+    """A copy of `func` that does not hand itself to the recorder, only what it calls."""
+    blind = dict.fromkeys(_CHECKS, _never)
+    copy = FunctionType(
+        func.__code__, {**func.__globals__, **blind}, func.__name__, func.__defaults__, func.__closure__
+    )
+    copy.__kwdefaults__ = func.__kwdefaults__
+    return copy
+
+
+def _never(*_: object) -> bool:
+    return False
