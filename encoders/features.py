@@ -5,9 +5,10 @@ Groups of features, all computed on any network (names in `FEATURE_NAMES`):
 - `total/*`: logarithms of parameters, MACs, activation memory, and counts and shares by role.
 - `path/*`: longest, shortest and mean (over all input-to-output paths) counts of each role, in the manner of
   GRAF (Kadlecova et al., "Surprisingly strong performance prediction with neural graph features", 2024), with
-  bans taken softly: `longest convk|fewest pool` counts convolutions on the path with the fewest pools.
+  bans taken softly so that they say something on any network: `shortest|fewest pool` is the length of the shortest
+  path among those with the fewest pools.
 - `edge/*`: how often one role feeds another once normalisations and activations are contracted, and
-  the number of inputs and outputs of joins (GRAF's degree statistics).
+  the degrees of joins and of necks, the nodes that every path leads through (GRAF's degree statistics).
 - `stage/*`: by resolution stage (s = log2(input side / node side)): counts, log width, MACs, parameters.
 
 Paths and edges see the live part of a graph only (see `archcast.graphs.paths.LivePaths`).
@@ -34,10 +35,11 @@ _CHUNK = 1024  # graphs per pass: large enough to amortise a level, small enough
 _STAGES = 6
 _PATH_ROLES = ("convk", "conv1", "depthwise", "linear", "mixing", "recurrent", "graph", "pool", "join")
 _PATH_COLUMNS = (*_PATH_ROLES, "weighted", "log_width", "log_fan_in")
-_SOFT_BANS = (
-    ("convk", "pool"), ("convk", "conv1"), ("conv1", "convk"), ("pool", "convk"), ("weighted", "pool"),
-    ("weighted", "join"), ("convk", "join"),
-)  # fmt: skip
+_MOVES = ("spatial", "point", "pool", "skip")
+"""What a step along a path can be: an operation that looks around, one that does not, a pool, or a skip edge."""
+_MOVE_SETS = tuple(
+    tuple(move for bit, move in enumerate(_MOVES) if mask >> bit & 1) for mask in range(1, 2 ** len(_MOVES))
+)
 _EDGE_ROLES = ("convk", "conv1", "depthwise", "linear", "mixing", "pool", "join", "input", "output")
 _STAGE_COLUMNS = ("weighted", "convk", "conv1", "depthwise", "pool", "log_width", "min_log_width", "max_log_width",
                   "log_macs", "log_params", "kernel", "mixing")  # fmt: skip
@@ -55,14 +57,18 @@ def _total_names() -> list[str]:
 
 def _path_names() -> list[str]:
     names = [f"{kind} {column}" for kind in ("longest", "shortest", "mean") for column in _PATH_COLUMNS]
-    names += [f"longest {count}|fewest {banned}" for count, banned in _SOFT_BANS]
+    names += ["mean skip"]
+    names += [f"fewest {'+'.join(moves)}" for moves in _MOVE_SETS]
+    names += [f"shortest|fewest {'+'.join(moves)}" for moves in _MOVE_SETS[:-1]]
+    names += [f"most {'+'.join(moves)}|fewest others" for moves in _MOVE_SETS]
     names += ["log_paths", "log_fan_in_paths", "log_width_paths", "log_paths_per_join"]
     return [f"path/{name}" for name in names]
 
 
 def _edge_names() -> list[str]:
     names = [f"{source}>{target}" for source in _EDGE_ROLES[:-1] for target in _EDGE_ROLES if target != "input"]
-    names += ["join_inputs_mean", "join_inputs_max", "fan_out_mean", "fan_out_max"]
+    names += ["join_inputs_mean", "join_inputs_max", "fan_out_mean", "fan_out_max", "skips"]
+    names += [f"neck_out {move}" for move in _MOVES] + [f"neck_in {move}" for move in _MOVES] + ["necks"]
     return [f"edge/{name}" for name in names]
 
 
@@ -101,10 +107,11 @@ def _encode_chunk(batch: GraphBatch, columns: NodeColumns) -> NDArray[np.float32
     role = columns.role[kinds]
     role = np.where(role < 0, ROLES.index("join"), role)
     weights = _path_weights(columns, kinds, role)
+    skips = _skips(paths, role)
     groups = (
         _totals(batch, paths, columns, weights),
-        _path_features(paths, weights, role),
-        _edge_features(paths, role),
+        _path_features(paths, weights, role, skips),
+        _edge_features(paths, weights, role, skips),
         _stage_features(paths, columns, kinds, weights),
     )
     return np.nan_to_num(np.concatenate(groups, axis=1).astype(np.float32), posinf=0.0, neginf=0.0)
@@ -162,28 +169,65 @@ def _per_graph(ufunc: np.ufunc, paths: LivePaths, values: FloatArray, start: flo
     return result
 
 
-def _path_features(paths: LivePaths, weights: FloatArray, role: NDArray[np.int64]) -> FloatArray:
+def _moves(weights: FloatArray) -> FloatArray:
+    """`[M, len(_MOVES)]` which move each node is (skips are edges, so their column is zero)."""
     column = _PATH_COLUMNS.index
-    bans = np.column_stack([weights[:, column(count)] - _BAN * weights[:, column(ban)] for count, ban in _SOFT_BANS])
-    longest = paths.longest(np.column_stack([weights, bans]))
-    banned = longest[:, len(_PATH_COLUMNS) :]
-    with np.errstate(invalid="ignore"):
-        allowed = banned + _BAN * np.ceil(-banned / _BAN)
-        allowed = np.where(np.isfinite(allowed), allowed, 0.0)
+    spatial = weights[:, [column(n) for n in ("convk", "depthwise", "mixing", "recurrent", "graph")]].sum(axis=1)
+    point = weights[:, [column("conv1"), column("linear")]].sum(axis=1)
+    return np.column_stack([spatial, point, weights[:, column("pool")], np.zeros_like(point)])
+
+
+def _skips(paths: LivePaths, role: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`[E]` edges that carry a value past other operations: into a join, from a node that others read too."""
+    fan_out = np.bincount(paths.sources, minlength=len(role))
+    meets = (role == ROLES.index("join")) | (role == ROLES.index("input"))
+    return (role[paths.targets] == ROLES.index("join")) & (meets | (fan_out > 1))[paths.sources]
+
+
+def _path_features(
+    paths: LivePaths, weights: FloatArray, role: NDArray[np.int64], skips: NDArray[np.bool_]
+) -> FloatArray:
+    column = _PATH_COLUMNS.index
     log_sums = paths.log_sum(
         np.column_stack([np.zeros(len(role)), weights[:, column("log_fan_in")] / 2, weights[:, column("log_width")]])
     )
     log_sums[~np.isfinite(log_sums)] = 0.0
     joins = np.maximum(paths.total((role == ROLES.index("join"))[:, None].astype(np.float64))[:, 0], 1)
-    return np.column_stack(
-        [longest[:, : len(_PATH_COLUMNS)], paths.shortest(weights), paths.mean(weights), allowed,
-         log_sums, log_sums[:, 0] / joins]
-    )  # fmt: skip
+    edge_graph = paths.graph[paths.targets]
+    mean_skips = np.bincount(edge_graph, paths.edge_visits * skips, minlength=paths.size)
+    return np.column_stack([
+        _finite(paths.longest(weights)), _finite(paths.shortest(weights)), paths.mean(weights), mean_skips,
+        _banned_paths(paths, _moves(weights), skips), log_sums, log_sums[:, 0] / joins,
+    ])  # fmt: skip
 
 
-def _edge_features(paths: LivePaths, role: NDArray[np.int64]) -> FloatArray:
+def _banned_paths(paths: LivePaths, moves: FloatArray, skips: NDArray[np.bool_]) -> FloatArray:
+    """Fewest steps of every set of moves; shortest path among those; most steps of a set with fewest others."""
+    sets = np.asarray([[move in moves_ for moves_ in _MOVE_SETS] for move in _MOVES], dtype=np.float64)
+    edge = np.zeros(len(_MOVES))
+    edge[_MOVES.index("skip")] = 1.0
+    all_moves = moves.sum(axis=1, keepdims=True)
+    banned, banned_edge = moves @ sets, edge @ sets
+    proper = slice(0, len(_MOVE_SETS) - 1)
+    cost = np.column_stack([banned, _BAN * banned[:, proper] + all_moves])
+    cost_edge = np.concatenate([banned_edge, _BAN * banned_edge[proper] + 1.0])
+    gain = banned - _BAN * (all_moves - banned)
+    gain_edge = banned_edge - _BAN * (1.0 - banned_edge)
+    shortest = _finite(paths.shortest(cost, skips[:, None] * cost_edge))
+    fewest, length = shortest[:, : len(_MOVE_SETS)], np.fmod(shortest[:, len(_MOVE_SETS) :], _BAN)
+    most = _finite(paths.longest(gain, skips[:, None] * gain_edge))
+    return np.column_stack([fewest, length, most + _BAN * np.ceil(-most / _BAN)])
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _edge_features(
+    paths: LivePaths, weights: FloatArray, role: NDArray[np.int64], skips: NDArray[np.bool_]
+) -> FloatArray:
     count = len(ROLES)
-    graph = paths.graph[paths.targets] if len(paths.targets) else np.zeros(0, np.int64)
+    graph = paths.graph[paths.targets]
     code = (graph * count + role[paths.sources]) * count + role[paths.targets]
     table = np.bincount(code, minlength=paths.size * count * count).reshape(paths.size, count, count)
     index = [ROLES.index(name) for name in _EDGE_ROLES]
@@ -197,7 +241,21 @@ def _edge_features(paths: LivePaths, role: NDArray[np.int64]) -> FloatArray:
         number = np.maximum(np.bincount(paths.graph, keep, minlength=paths.size), 1)
         degrees += [np.bincount(paths.graph, value, minlength=paths.size) / number]
         degrees += [_per_graph(np.maximum, paths, value, 0.0)]
-    return np.column_stack([*pairs, *degrees]).astype(np.float64)
+    skip_count = np.bincount(graph, skips, minlength=paths.size)
+    return np.column_stack([*pairs, *degrees, skip_count, _neck_degrees(paths, _moves(weights), skips)])
+
+
+def _neck_degrees(paths: LivePaths, moves: FloatArray, skips: NDArray[np.bool_]) -> FloatArray:
+    """Moves that leave and enter the nodes every path leads through (the ends of cells and blocks), per neck."""
+    neck = paths.visits > 1 - 1e-6
+    graph = paths.graph[paths.targets]
+    necks = np.bincount(paths.graph, neck, minlength=paths.size)
+    columns = []
+    for near, far in ((paths.sources, paths.targets), (paths.targets, paths.sources)):
+        step = np.where(skips[:, None], np.eye(len(_MOVES))[_MOVES.index("skip")], moves[far])
+        at_neck = step * neck[near][:, None]
+        columns += [np.bincount(graph, column, minlength=paths.size) / np.maximum(necks, 1) for column in at_neck.T]
+    return np.column_stack([*columns, necks])
 
 
 def _stage_features(

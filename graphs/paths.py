@@ -35,9 +35,9 @@ class Levels:
         self.order = np.argsort(self.level, kind="stable")  # position -> node
         rank = np.empty(size, dtype=np.int64)
         rank[self.order] = np.arange(size)
-        edge_order = np.argsort(rank[targets], kind="stable")
-        self._sources = rank[sources[edge_order]]
-        self._ends = ends = rank[targets[edge_order]]
+        self._edge_order = np.argsort(rank[targets], kind="stable")
+        self._sources = rank[sources[self._edge_order]]
+        self._ends = ends = rank[targets[self._edge_order]]
         depth = int(self.level.max(initial=-1)) + 1
         node_bounds = np.searchsorted(self.level[self.order], np.arange(depth + 1))
         edge_bounds = np.searchsorted(ends, node_bounds)
@@ -48,11 +48,14 @@ class Levels:
             for i in range(1, depth)
         ]  # fmt: skip
 
-    def accumulate(self, weights: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
-        """`value[v] = weight[v] + reduce(value[u] for u -> v)`, column by column.
+    def accumulate(
+        self, weights: NDArray[Any], reduction: Reduction, edge_weights: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """`value[v] = weight[v] + reduce(value[u] + edge_weight[u, v] for u -> v)`, column by column.
 
         Args:
             weights: `[N, K]`. Nodes without inputs start at their weight.
+            edge_weights: `[E, K]` or None for 0.
             reduction: `max` longest path, `min` shortest, `logsum` log of the sum of exp over paths.
 
         Returns:
@@ -60,8 +63,11 @@ class Levels:
         """
         reduce = _REDUCE[reduction]
         value = weights[self.order]
+        along = None if edge_weights is None else edge_weights[self._edge_order]
         for start, stop, first, last, offsets in self._steps:
             incoming = value[self._sources[first:last]]
+            if along is not None:
+                incoming += along[first:last]
             if len(offsets) != last - first:
                 incoming = reduce.reduceat(incoming, offsets, axis=0)
             value[start:stop] += incoming
@@ -152,13 +158,13 @@ class LivePaths:
         self.is_output = (ops == "Output")[batch.kinds[self.nodes]]
         self.levels = Levels(self.sources, self.targets, len(self.nodes))
 
-    def longest(self, weights: NDArray[Any]) -> NDArray[Any]:
-        """`[G, K]` largest sum of `weights` `[M, K]` along a path; -inf for a graph without a path."""
-        return self._at_output(weights, "max")
+    def longest(self, weights: NDArray[Any], edge_weights: NDArray[Any] | None = None) -> NDArray[Any]:
+        """`[G, K]` largest sum of `weights` `[M, K]` (and `[E, K]` on edges) along a path; -inf if there is none."""
+        return self._at_output(weights, "max", edge_weights)
 
-    def shortest(self, weights: NDArray[Any]) -> NDArray[Any]:
-        """`[G, K]` smallest sum of `weights` `[M, K]` along a path; inf for a graph without a path."""
-        return self._at_output(weights, "min")
+    def shortest(self, weights: NDArray[Any], edge_weights: NDArray[Any] | None = None) -> NDArray[Any]:
+        """`[G, K]` smallest sum of `weights` `[M, K]` (and `[E, K]` on edges) along a path; inf if there is none."""
+        return self._at_output(weights, "min", edge_weights)
 
     def log_sum(self, weights: NDArray[Any]) -> NDArray[Any]:
         """`[G, K]` log of the sum over all paths of exp(sum of `weights` along the path); -inf without a path."""
@@ -172,8 +178,10 @@ class LivePaths:
         """`[G, K]` sum of `weights` `[M, K]` over all live nodes of each graph."""
         return np.stack([np.bincount(self.graph, column, minlength=self.size) for column in weights.T], axis=1)
 
-    def _at_output(self, weights: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
-        value = self.levels.accumulate(weights, reduction)
+    def _at_output(
+        self, weights: NDArray[Any], reduction: Reduction, edge_weights: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        value = self.levels.accumulate(weights, reduction, edge_weights)
         rows = np.flatnonzero(self.is_output)
         result = np.full((self.size, weights.shape[1]), _IDENTITY[reduction], dtype=value.dtype)
         _REDUCE[reduction].at(result, self.graph[rows], value[rows])
@@ -186,6 +194,17 @@ class LivePaths:
         return values
 
     @cached_property
+    def _share(self) -> NDArray[np.float64]:
+        """`[E]` the paths into v split over its inputs u in proportion to the number of paths into u."""
+        share: NDArray[np.float64] = np.exp(self.log_paths[self.sources] - self.log_paths[self.targets])
+        return share
+
+    @property
+    def edge_visits(self) -> NDArray[np.float64]:
+        """`[E]` probability that a path drawn uniformly among all input-to-output paths runs along each edge."""
+        return self.visits[self.targets] * self._share
+
+    @cached_property
     def visits(self) -> NDArray[np.float64]:
         """`[M]` probability that a path drawn uniformly among all input-to-output paths leads through each node."""
         visits = np.zeros(len(self.nodes))
@@ -195,8 +214,7 @@ class LivePaths:
         np.maximum.at(peak, graph, paths)
         weight = np.exp(paths - peak[graph])
         visits[outputs] = weight / np.bincount(graph, weight, minlength=self.size)[graph]
-        # The paths into v split over its inputs u in proportion to the number of paths into u.
-        share = np.exp(self.log_paths[self.sources] - self.log_paths[self.targets])
+        share = self._share
         level = self.levels.level[self.targets]
         order = np.argsort(-level, kind="stable")
         bounds = np.flatnonzero(np.diff(level[order])) + 1
