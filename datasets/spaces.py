@@ -1,0 +1,42 @@
+"""Names of the search spaces, and graphs and modules from prefixed specs such as `nasbench201:|nor_conv_3x3~0|+...`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from archcast.datasets.nasbench101 import NASBench101
+from archcast.datasets.nasbench201 import NASBench201
+from archcast.datasets.nasbench_macro import NASBenchMacro
+from archcast.datasets.nats_sss import NatsSizeSpace
+from archcast.datasets.space import SearchSpace
+from archcast.errors import UnknownNameError
+from archcast.graphs.graph import ComputationGraph
+
+SPACES: Final[dict[str, SearchSpace[Any]]] = {
+    "nasbench101": NASBench101(),
+    "nasbench201": NASBench201(),
+    "nas-bench-macro": NASBenchMacro(),
+    "nats-sss": NatsSizeSpace(),
+}
+"""Benchmark name -> its space, with 32 x 32 colour images."""
+
+
+def get_space(name: str) -> SearchSpace[Any]:
+    """The space called `name`.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the names.
+    """
+    if name not in SPACES:
+        raise UnknownNameError(f"there is no search space called {name!r}; use one of {', '.join(SPACES)}")
+    return SPACES[name]
+
+
+def capture_spec(prefix: str, spec: str) -> ComputationGraph:
+    """The graph of one spec of the space `prefix`, with ten classes.
+
+    Raises:
+        UnknownNameError: there is no such space.
+        SpecError: `spec` does not belong to it.
+    """
+    return get_space(prefix).graph(spec)
