@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archcast.datasets.labels import NUM_CLASSES, SOURCES, FloatArray, Measurement, label_source
-from archcast.errors import UnknownNameError
+from archcast.datasets.labels import NUM_CLASSES, FloatArray, Measurement, benchmark_names, label_source
+from archcast.datasets.splits import P1_SIZES, Split, SplitKind, group_numbers, isomorphism_split, random_split
+from archcast.errors import ConfigError, UnknownNameError
 from archcast.graphs.graph import ComputationGraph, GraphBatch, IntArray
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Benchmark:
         """The search space, at the image size of the task."""
         from archcast.datasets.spaces import get_space
 
-        space = get_space(self.name)
+        space = get_space(label_source(self.name).space or self.name)
         shape = INPUT_SHAPES.get(self.task)
         return space if shape is None else type(space)(shape)
 
@@ -93,6 +94,36 @@ class Benchmark:
         """The computation graphs of all architectures, or of those at `indices`."""
         specs = self.specs if indices is None else [self.specs[index] for index in indices]
         return self.space.stamp(specs, self.num_classes)
+
+    @cached_property
+    def groups(self) -> IntArray:
+        """`[n]` isomorphism groups: equal numbers for architectures that are the same network."""
+        return group_numbers([self.space.isomorphism_hash(spec) for spec in self.specs])
+
+    def splits(
+        self,
+        sizes: Sequence[int] | None = None,
+        *,
+        seeds: Sequence[int] = (0, 1, 2, 3, 4),
+        kind: SplitKind = "random",
+        whole_space: bool = True,
+    ) -> list[Split]:
+        """Few-shot splits: one per size and seed, sizes first.
+
+        Args:
+            sizes: numbers of labelled architectures; the published sizes of this benchmark (`P1_SIZES`) when left out.
+            kind: "random", or "isomorphism" to keep isomorphs of labelled architectures out of test.
+            whole_space: for "random", rank everything (protocol P1) instead of the unlabelled rest.
+
+        Raises:
+            ConfigError: a size that the benchmark cannot give, or an unknown kind.
+        """
+        if kind not in get_args(SplitKind):
+            raise ConfigError(f"unknown kind of split {kind!r}; choose one of {', '.join(get_args(SplitKind))}")
+        chosen = P1_SIZES[self.name] if sizes is None else sizes
+        if kind == "isomorphism":
+            return [isomorphism_split(self.groups, size, seed) for size in chosen for seed in seeds]
+        return [random_split(len(self), size, seed, whole_space=whole_space) for size in chosen for seed in seeds]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per architecture: `arch`, `score`, `score_0` ... per training run, and the further columns."""
@@ -154,7 +185,7 @@ def load_benchmark(
 
 def list_benchmarks() -> list[str]:
     """Names that `load_benchmark` knows."""
-    return list(SOURCES)
+    return list(benchmark_names())
 
 
 def list_tasks(benchmark: str | None = None) -> list[str]:

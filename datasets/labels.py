@@ -6,6 +6,7 @@ comes from. Nothing is substituted silently: a measurement that is not there rai
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class LabelSource:
     tasks: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     read: Callable[[str, Measurement], LabelTable]
+    space: str = ""
+    """Name of the search space where it differs from the name of the benchmark."""
 
     def select(self, benchmark: str, metric: str | None, epochs: int | None) -> Measurement:
         """The measurement for `metric` and `epochs`; without `epochs` the longest training of that metric.
@@ -86,16 +89,19 @@ class LabelSource:
         return max((m for m in fitting if m.kind == metric), key=lambda m: m.epochs)
 
 
-def _nasbench201() -> LabelSource:
-    from archcast.datasets import labels_nasbench201 as source
-
-    return source.SOURCE
-
-
-SOURCES: dict[str, Callable[[], LabelSource]] = {
-    "nasbench201": _nasbench201,
+_MODULES: dict[str, str] = {
+    "nasbench201": "archcast.datasets.labels_nasbench201",
+    "nasbench101": "archcast.datasets.labels_nasbench101",
+    "nasbench101-full": "archcast.datasets.labels_nasbench101_full",
+    "nas-bench-macro": "archcast.datasets.labels_macro",
+    "nats-sss": "archcast.datasets.labels_nats_sss",
 }
-"""Benchmark name -> its label source; imported on first use."""
+"""Benchmark name -> the module whose `SOURCE` holds its labels; imported on first use."""
+
+
+def benchmark_names() -> tuple[str, ...]:
+    """Names of all benchmarks with labels."""
+    return tuple(_MODULES)
 
 
 def label_source(benchmark: str) -> LabelSource:
@@ -104,6 +110,7 @@ def label_source(benchmark: str) -> LabelSource:
     Raises:
         UnknownNameError: no such benchmark; the message lists those that exist.
     """
-    if benchmark not in SOURCES:
-        raise UnknownNameError(f"no benchmark {benchmark!r}; there are: {', '.join(SOURCES)}")
-    return SOURCES[benchmark]()
+    if benchmark not in _MODULES:
+        raise UnknownNameError(f"no benchmark {benchmark!r}; there are: {', '.join(_MODULES)}")
+    source: LabelSource = importlib.import_module(_MODULES[benchmark]).SOURCE
+    return source
