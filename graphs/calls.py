@@ -27,6 +27,13 @@ class Alias:
 
 
 @dataclass(slots=True)
+class Chain:
+    """The call is several operations, one after another; the last makes the result."""
+
+    nodes: list[Node]
+
+
+@dataclass(slots=True)
 class Call:
     """One recorded call. `tensors` are all tensors among the arguments, `before` the first one's shape at the call."""
 
@@ -53,5 +60,5 @@ class Call:
         return tuple(result.shape)
 
 
-Made = Node | list[Node] | Alias
+Made = Node | list[Node] | Alias | Chain
 Handler = Callable[[Call], Made]

@@ -87,10 +87,11 @@ def _front_end(network: Any) -> FrontEnd:
 def _from_name(network: str, input_shape: InputShape | None, name: str) -> ComputationGraph:
     prefix, spec = network.split(":", 1)
     if prefix in ZOOS:
+        from archcast.graphs.tracing import trace
         from archcast.graphs.zoo import zoo_model
 
         model = zoo_model(prefix, spec)
-        return _from_torch(model.build, input_shape or model.input_shape, name or network)
+        return trace(model.build, input_shape, name=name or network, feed_rule=model.feed)[0]
     if prefix in SPEC_RESOLVERS:
         module, function = SPEC_RESOLVERS[prefix].split(":")
         graph: ComputationGraph = getattr(importlib.import_module(module), function)(prefix, spec)
@@ -119,4 +120,4 @@ def _from_exported(network: Any, input_shape: InputShape | None, name: str) -> C
 def _from_torch(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
     from archcast.graphs.tracing import trace
 
-    return trace(network, input_shape, name=name)
+    return trace(network, input_shape, name=name)[0]

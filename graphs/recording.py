@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from archcast.errors import CaptureError
 from archcast.graphs.builder import edges_of
-from archcast.graphs.calls import Alias, Call
+from archcast.graphs.calls import Alias, Call, Chain
 from archcast.graphs.graph import ComputationGraph, Node
 from archcast.graphs.nodes import plain, unknown
 from archcast.graphs.torch_ops import HANDLERS
@@ -70,7 +70,7 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "").split(".")[0]  # an OpOverload is called "add.Tensor"
         if name == "__get__":
             result = func(*args, **kwargs)
             if isinstance(result, torch.Tensor):
@@ -91,6 +91,16 @@ class Recorder(TorchFunctionMode):
         self._bind(call, handler(call) if handler else None, known=handler is not None)
         return result
 
+    def note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Record a call that already ran, `name(*args, **kwargs) = result`; for programs that are read, not run."""
+        tensors = list(tensors_in((args, kwargs)))
+        if not any(id(tensor) in self._value for tensor in tensors):
+            self._inherit(result, tensors)
+            return
+        handler = HANDLERS.get(name)
+        call = Call(name, args, kwargs, result, tensors, tuple(tensors[0].shape), self)
+        self._bind(call, handler(call) if handler else None, known=handler is not None)
+
     def _bind(self, call: Call, made: Any, *, known: bool) -> None:
         """Give the tensors of a result their values: `made` is a node, a list of nodes, or a tensor to alias."""
         results = list(tensors_in(call.result))
@@ -102,18 +112,25 @@ class Recorder(TorchFunctionMode):
             return
         inputs = tuple(value for tensor in call.tensors if (value := self.value_of(tensor)) is not None)
         params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in call.tensors))
+        if isinstance(made, Chain):
+            for node in made.nodes[:-1]:
+                inputs, params = (self._add(node, inputs, params, None),), _NO_PARAMS
+            made = made.nodes[-1]
         for node, result in zip([made] if isinstance(made, Node) else made, results, strict=False):
             self._add(node, inputs, params, result)
         if call.name == "__setitem__":
             self._add(made, inputs, params, call.tensors[0])
 
-    def _add(self, node: Node, inputs: tuple[int, ...], params: frozenset[int], result: torch.Tensor) -> None:
+    def _add(self, node: Node, inputs: tuple[int, ...], params: frozenset[int], result: torch.Tensor | None) -> int:
         self.nodes.append(node)
         self.sources.append(inputs)
         self.used.append(params)
-        self._hold(result)
-        self._value[id(result)] = len(self.nodes) - 1
-        self._params.pop(id(result), None)
+        value = len(self.nodes) - 1
+        if result is not None:
+            self._hold(result)
+            self._value[id(result)] = value
+            self._params.pop(id(result), None)
+        return value
 
     def _alias(self, result: torch.Tensor, source: torch.Tensor) -> None:
         self._hold(result)
@@ -127,13 +144,16 @@ class Recorder(TorchFunctionMode):
         if len(tensors) > 1 and any(tensor.device.type == "meta" for tensor in tensors):
             args, kwargs, _ = self._move_to_meta(args, kwargs, tensors)
         result = func(*args, **kwargs)
+        self._inherit(result, tensors)
+        return result
+
+    def _inherit(self, result: Any, tensors: list[torch.Tensor]) -> None:
+        """Constants made of constants are made of the same parameters."""
         params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in tensors))
         if params:
-            changed = [tensors[0]] if result is None else tensors_in(result)
-            for tensor in changed:
+            for tensor in [tensors[0]] if result is None else tensors_in(result):
                 self._hold(tensor)
                 self._params[id(tensor)] = params
-        return result
 
     def _hold(self, tensor: torch.Tensor) -> None:
         """Keep `tensor` alive, so that its id stays its own."""

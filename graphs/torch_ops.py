@@ -11,7 +11,7 @@ from math import prod
 
 import torch
 
-from archcast.graphs.calls import Alias, Call, Handler, Made
+from archcast.graphs.calls import Alias, Call, Chain, Handler, Made
 from archcast.graphs.nodes import attributed, concat, embedding, plain, reduction
 from archcast.graphs.torch_layers import LAYERS
 
@@ -105,7 +105,7 @@ SIMPLE = {
     "Acosh": "acosh", "Atanh": "atanh",
     "Where": "where masked_fill masked_fill_", "Equal": "eq eq_ __eq__ isclose", "Greater": "gt ge __gt__ __ge__ greater",
     "Less": "lt le __lt__ __le__ less", "And": "logical_and __and__ __iand__ logical_and_ bitwise_and",
-    "Or": "logical_or __or__ __ior__ logical_or_ bitwise_or", "Not": "logical_not __invert__ ne __ne__ bitwise_not",
+    "Or": "logical_or __or__ __ior__ logical_or_ bitwise_or", "Not": "logical_not __invert__ bitwise_not",
     "Xor": "logical_xor __xor__ bitwise_xor", "IsNaN": "isnan", "IsInf": "isinf isfinite",
     "BitShift": "__lshift__ __rshift__ bitwise_left_shift bitwise_right_shift",
     "Gather": "index_select take __take__", "GatherElements": "gather take_along_dim",
@@ -211,10 +211,8 @@ def with_number(op: str, attribute: str, position: int, default: float, argument
 
 
 def gelu(call: Call) -> Made:
-    approximate = call.kwargs.get("approximate", "none")
-    return (
-        attributed("Gelu", call.shape, approximate=approximate) if approximate != "none" else plain("Gelu", call.shape)
-    )
+    """The tanh approximation is the same function to three digits, and exporters spell both out."""
+    return plain("Gelu", call.shape)
 
 
 def softmax(op: str) -> Handler:
@@ -222,6 +220,15 @@ def softmax(op: str) -> Handler:
         axis = call.arg(1, "dim", -1)
         rank = max(len(call.shape), 1)
         return attributed(op, call.shape, axis=(-1 if axis is None else axis) % rank)
+
+    return handler
+
+
+def chain(*ops: str) -> Handler:
+    """Functions that are two operations of the vocabulary: rsqrt, ne ..."""
+
+    def handler(call: Call) -> Made:
+        return Chain([plain(op, call.shape) for op in ops])
 
     return handler
 
@@ -309,6 +316,8 @@ def _table() -> dict[str, Handler]:
         clip: "clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max clamp_max_ relu6 relu6_ hardtanh hardtanh_",
         extremum("Max"): "max",
         extremum("Min"): "min",
+        chain("Sqrt", "Reciprocal"): "rsqrt rsqrt_",
+        chain("Equal", "Not"): "ne ne_ __ne__ not_equal",
         with_number("LeakyRelu", "alpha", 1, 0.01, "negative_slope"): "leaky_relu leaky_relu_ rrelu",
         with_number("Elu", "alpha", 1, 1.0): "elu elu_",
         with_number("Celu", "alpha", 1, 1.0): "celu celu_",

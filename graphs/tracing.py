@@ -3,79 +3,112 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from archcast.errors import CaptureError, NetworkError
+from archcast.graphs.feeds import Feed, feed_of
 from archcast.graphs.graph import ComputationGraph
 from archcast.graphs.recording import Recorder
 
-Inputs = tuple[tuple[Any, ...], dict[str, Any]]
-MakeInputs = Callable[[torch.device], Inputs]
-IMAGE = (1, 3, 224, 224)
+Network = nn.Module | Callable[[], Any]
+FeedRule = Callable[[nn.Module], Feed]
+_LARGEST_ON_CPU = 2_000_000_000  # parameters; 8 GB in float32
 
 
-def trace(network: Any, input_shape: Any = None, *, name: str = "") -> ComputationGraph:
-    """The graph of a module, or of a callable that builds one.
+def trace(
+    network: Network, input_shape: Any = None, *, name: str = "", feed_rule: FeedRule | None = None
+) -> tuple[ComputationGraph, str]:
+    """The graph of a module, or of a callable that builds one, and the route that made it (meta, cpu, export).
+
+    Args:
+        network: a module (left as it is) or a callable without arguments that returns one.
+        input_shape: shape or shapes of the inputs; overrides `feed_rule`.
+        name: name of the graph.
+        feed_rule: tells the inputs from the built module; by default `archcast.graphs.feeds.feed_of`.
 
     Raises:
-        NetworkError: `network` does not build a module.
+        NetworkError: the callable returns something else than a module.
         CaptureError: it cannot be run; the message lists what every stage of the fall-back chain said.
     """
+    rule = feed_rule if feed_rule is not None and input_shape is None else lambda module: feed_of(module, input_shape)
     failures: list[str] = []
-    for stage in (_on_meta, _on_cpu):
+    fed = ""
+    for route, stage in (("meta", _record_on("meta")), ("cpu", _record_on("cpu")), ("export", _export)):
         try:
-            return stage(network, input_shape, name)
-        except NetworkError:
-            raise
-        except Exception as error:  # whatever a user's forward raises; all of it is reported below
-            failures.append(f"{stage.__name__.strip('_')}: {type(error).__name__}: {error}")
-    shape = input_shape if input_shape is not None else "its default shape"
+            module = _module(network, "meta" if route == "meta" else "cpu")
+            feed = rule(module)
+            fed = str(feed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return stage(module, feed, name or type(module).__name__), route
+        except _Misuse as error:
+            raise error.args[0] from None
+        except Exception as error:  # whatever a user's forward raises: the next stage may do, else all are reported
+            failures.append(f"{route}: {type(error).__name__}: {_first_lines(error)}")
     raise CaptureError(
-        f"{name or 'the network'} cannot be captured with an input of {shape}; give input_shape=... if that is not what "
-        "it takes. Tried:\n- " + "\n- ".join(failures)
+        f"{name or 'the network'} cannot be captured with inputs of shape {fed or 'unknown'}; if it takes others, give "
+        "input_shape=... (a list of shapes for several inputs). Tried:\n- " + "\n- ".join(failures)
     )
 
 
-def _on_meta(network: Any, input_shape: Any, name: str) -> ComputationGraph:
-    return _record(_module(network, "meta"), input_shape, name, torch.device("meta"))
+class _Misuse(Exception):
+    """Wraps an error that no further stage can mend."""
 
 
-def _on_cpu(network: Any, input_shape: Any, name: str) -> ComputationGraph:
-    return _record(_module(network, "cpu"), input_shape, name, torch.device("cpu"))
+def _first_lines(error: Exception, limit: int = 300) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[:limit] + " ..."
 
 
-def _module(network: Any, device: str) -> nn.Module:
-    if isinstance(network, nn.Module):
-        return network
-    with torch.device(device):
-        module = network()
-    if not isinstance(module, nn.Module):
-        raise NetworkError(f"the callable returned a {type(module).__name__}, not a torch.nn.Module")
-    return module
+def _module(network: Network, device: str) -> nn.Module:
+    if not isinstance(network, nn.Module):
+        with torch.device(device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = network()
+        if not isinstance(network, nn.Module):
+            error = f"the callable returned a {type(network).__name__}; it must return a torch.nn.Module"
+            raise _Misuse(NetworkError(error))
+    lazy = next((kind for kind in network.parameters() if isinstance(kind, nn.parameter.UninitializedParameter)), None)
+    if lazy is not None:
+        raise _Misuse(CaptureError("the network has lazy layers without shapes; run it once on a real input first"))
+    return network
 
 
-def _record(module: nn.Module, input_shape: Any, name: str, device: torch.device) -> ComputationGraph:
-    state = _state_on(module, device)
-    parameters = [state[key] for key, _ in module.named_parameters()]
-    recorder = Recorder(parameters)
-    inputs = make_inputs(module, input_shape, device)
-    with torch.no_grad(), _evaluating(module), recorder:
-        for tensor in inputs:
-            recorder.input(tensor)
-        outputs = torch.func.functional_call(module, state, inputs)
-    return recorder.graph(outputs, name=name or type(module).__name__)
+def _record_on(device_name: str) -> Callable[[nn.Module, Feed, str], ComputationGraph]:
+    device = torch.device(device_name)
+
+    def stage(module: nn.Module, feed: Feed, name: str) -> ComputationGraph:
+        state = _state_on(module, device)
+        recorder = Recorder(state[key] for key, _ in module.named_parameters())
+        positional, named = feed.tensors(device)
+        with torch.no_grad(), _evaluating(module), recorder:
+            for tensor in (*positional, *named.values()):
+                recorder.input(tensor)
+            outputs = torch.func.functional_call(module, state, positional, {**named, **feed.constants})
+        return recorder.graph(outputs, name=name)
+
+    return stage
+
+
+def _export(module: nn.Module, feed: Feed, name: str) -> ComputationGraph:
+    from archcast.graphs.exported import export_and_read
+
+    _state_on(module, torch.device("cpu"))
+    with torch.no_grad(), _evaluating(module):
+        return export_and_read(module, feed, name)
 
 
 def _state_on(module: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
     """Parameters and buffers on `device`; on meta without copying anything."""
-    state: dict[str, torch.Tensor] = {}
-    for key, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        state[key] = tensor if tensor.device == device else tensor.detach().to(device)
-    return state
+    named = [*module.named_parameters(), *module.named_buffers()]
+    if device.type == "cpu" and sum(tensor.numel() for _, tensor in named) > _LARGEST_ON_CPU:
+        raise MemoryError(f"too large to run with real weights (over {_LARGEST_ON_CPU:,} numbers)")
+    return {key: tensor if tensor.device == device else tensor.detach().to(device) for key, tensor in named}
 
 
 @contextlib.contextmanager
@@ -92,40 +125,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for part, training in flags:
             part.training = training
-
-
-def make_inputs(module: nn.Module, input_shape: Any, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Input tensors of the given shapes (batch 1), or what the first layer of the module needs.
-
-    Raises:
-        CaptureError: `input_shape` is not one, or is missing and cannot be guessed.
-    """
-    first = next((part for part in module.modules() if isinstance(part, _FIRST)), None)
-    if input_shape is None:
-        input_shape = _guess(first)
-    integers = isinstance(first, nn.Embedding)
-    return tuple(
-        torch.zeros(shape, dtype=torch.long, device=device) if integers else torch.zeros(shape, device=device)
-        for shape in _shapes(input_shape)
-    )
-
-
-_FIRST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding, nn.LSTM, nn.GRU, nn.RNN)
-
-
-def _guess(first: nn.Module | None) -> tuple[int, ...]:
-    if isinstance(first, nn.Conv2d):
-        return (1, first.in_channels, *IMAGE[2:])
-    if isinstance(first, nn.Linear):
-        return (1, first.in_features)
-    if isinstance(first, nn.Embedding):
-        return (1, 128)
-    raise CaptureError("the input shape cannot be guessed from the first layer; give input_shape=(1, ...)")
-
-
-def _shapes(input_shape: Any) -> list[tuple[int, ...]]:
-    shapes = list(input_shape) if input_shape and isinstance(input_shape[0], Sequence) else [input_shape]
-    for shape in shapes:
-        if not shape or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
-            raise CaptureError(f"input_shape={shape!r} is not a tuple of positive integers such as (1, 3, 224, 224)")
-    return [(1, *shape[1:]) for shape in shapes]
