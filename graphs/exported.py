@@ -31,11 +31,16 @@ def export_and_read(module: nn.Module, feed: Feed, name: str) -> ComputationGrap
     """
     positional, named = feed.tensors(torch.device("cpu"))
     failures = []
-    for export, options in ((torch.export.export, {"strict": False}), (torch.export.draft_export, {})):
+    everything: dict[str, Any] = {**named, **feed.constants}
+    exports: tuple[Callable[[], torch.export.ExportedProgram], ...] = (
+        lambda: torch.export.export(module, positional, everything, strict=False),
+        lambda: torch.export.draft_export(module, positional, everything),
+    )
+    for stage, export in zip(("export", "draft_export"), exports, strict=True):
         try:
-            return read_exported(export(module, positional, {**named, **feed.constants}, **options), name=name)
+            return read_exported(export(), name=name)
         except Exception as error:  # reported below, with the other export's
-            failures.append(f"{export.__name__}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            failures.append(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
     raise CaptureError("; ".join(failures))
 
 
@@ -92,8 +97,8 @@ def _value(node: FxNode) -> Any:
 
 def _note(recorder: Recorder, node: FxNode, values: dict[FxNode, Any]) -> Any:
     """Record one call; returns its result."""
-    args = torch.fx.map_arg(node.args, values.__getitem__)
-    kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
+    args: Any = torch.fx.map_arg(node.args, values.__getitem__)
+    kwargs: Any = torch.fx.map_arg(node.kwargs, values.__getitem__)
     if node.target is operator.getitem:
         return args[0][args[1]]
     name = str(getattr(node.target, "__name__", node.target)).split(".")[0]
@@ -150,7 +155,7 @@ def _pad(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reordered:
 
 
 def _interpolate(mode: str) -> Rule:
-    return lambda args, kwargs: ("interpolate", (args[0],), {"mode": mode})
+    return lambda args, _: ("interpolate", (args[0],), {"mode": mode})
 
 
 _REORDER: dict[str, Rule] = {

@@ -228,7 +228,7 @@ def scaled_dot_product(call: Call) -> Made:
 
 
 def recurrence(op: str) -> Handler:
-    """LSTM, GRU, RNN through `torch._VF`: (input, states, weights, has_biases, layers, ..., bidirectional, batch_first)."""
+    """LSTM, GRU, RNN: (input, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first)."""
 
     def handler(call: Call) -> Made:
         packed = isinstance(call.args[1], torch.Tensor) and call.args[1].dim() == 1  # (data, batch_sizes, states, ...)
@@ -284,7 +284,8 @@ def _layers() -> dict[str, Handler]:
         "group_norm": group_normalization, "instance_norm": instance_normalization,
         "local_response_norm": local_response, "scaled_dot_product_attention": scaled_dot_product,
         "deform_conv2d": deformable,
-        "lstm": recurrence("LSTM"), "gru": recurrence("GRU"), "rnn_tanh": recurrence("RNN"), "rnn_relu": recurrence("RNN"),
+        "lstm": recurrence("LSTM"), "gru": recurrence("GRU"),
+        "rnn_tanh": recurrence("RNN"), "rnn_relu": recurrence("RNN"),
         "lstm_cell": recurrent_cell("LSTM"), "gru_cell": recurrent_cell("GRU"),
         "rnn_tanh_cell": recurrent_cell("RNN"), "rnn_relu_cell": recurrent_cell("RNN"),
     }  # fmt: skip

@@ -103,7 +103,8 @@ SIMPLE = {
     "Round": "round round_", "Sin": "sin sin_ sinc", "Cos": "cos cos_", "Tan": "tan", "Asin": "asin arcsin",
     "Acos": "acos arccos", "Atan": "atan atan2 arctan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh",
     "Acosh": "acosh", "Atanh": "atanh",
-    "Where": "where masked_fill masked_fill_", "Equal": "eq eq_ __eq__ isclose", "Greater": "gt ge __gt__ __ge__ greater",
+    "Where": "where masked_fill masked_fill_", "Equal": "eq eq_ __eq__ isclose",
+    "Greater": "gt ge __gt__ __ge__ greater",
     "Less": "lt le __lt__ __le__ less", "And": "logical_and __and__ __iand__ logical_and_ bitwise_and",
     "Or": "logical_or __or__ __ior__ logical_or_ bitwise_or", "Not": "logical_not __invert__ bitwise_not",
     "Xor": "logical_xor __xor__ bitwise_xor", "IsNaN": "isnan", "IsInf": "isinf isfinite",
@@ -120,7 +121,8 @@ SIMPLE = {
 
 REDUCTIONS = {
     "ReduceMean": "mean nanmean", "ReduceSum": "sum nansum count_nonzero", "ReduceMax": "amax any",
-    "ReduceMin": "amin all", "ReduceProd": "prod", "ReduceLogSumExp": "logsumexp", "ReduceVar": "var std var_mean std_mean",
+    "ReduceMin": "amin all", "ReduceProd": "prod", "ReduceLogSumExp": "logsumexp",
+    "ReduceVar": "var std var_mean std_mean",
     "ArgMax": "argmax", "ArgMin": "argmin",
 }  # fmt: skip
 
@@ -179,9 +181,9 @@ def multiply(call: Call) -> Made:
 
 
 def divide(call: Call) -> Made:
-    if call.name in ("div", "div_", "__truediv__") and not isinstance(other := call.arg(1, "other"), torch.Tensor):
-        if other == 1:
-            return Alias(call.tensors[0])
+    other = call.arg(1, "other")
+    if not isinstance(other, torch.Tensor) and other == 1:
+        return Alias(call.tensors[0])
     return plain("Div", call.shape)
 
 
@@ -248,7 +250,7 @@ def getitem(call: Call) -> Made:
     """Indexing: a view where nothing is dropped, `Gather` by a tensor, else `Slice`."""
     index = call.arg(1, "index")
     indices = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, torch.Tensor) or isinstance(part, list) for part in indices):
+    if any(isinstance(part, (torch.Tensor, list)) for part in indices):
         table, rows = call.tensors[0], call.tensors[-1]
         if call.constant(table) and not call.constant(rows) and call.values.has_params(table) and table.dim() == 2:
             return embedding(call.shape, *table.shape)
@@ -298,7 +300,7 @@ def shuffle(op: str) -> Handler:
     return handler
 
 
-def constant(call: Call) -> Made:
+def constant(_: Call) -> Made:
     """What takes only the shape of its argument, not its values: no node, so the result is a constant."""
     return []
 

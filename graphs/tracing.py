@@ -46,7 +46,7 @@ def trace(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return stage(module, feed, name or type(module).__name__), route
-        except _Misuse as error:
+        except _MisuseError as error:
             raise error.args[0] from None
         except Exception as error:  # whatever a user's forward raises: the next stage may do, else all are reported
             failures.append(f"{route}: {type(error).__name__}: {_first_lines(error)}")
@@ -56,7 +56,7 @@ def trace(
     )
 
 
-class _Misuse(Exception):
+class _MisuseError(Exception):
     """Wraps an error that no further stage can mend."""
 
 
@@ -72,10 +72,12 @@ def _module(network: Network, device: str) -> nn.Module:
             network = network()
         if not isinstance(network, nn.Module):
             error = f"the callable returned a {type(network).__name__}; it must return a torch.nn.Module"
-            raise _Misuse(NetworkError(error))
+            raise _MisuseError(NetworkError(error))
     lazy = next((kind for kind in network.parameters() if isinstance(kind, nn.parameter.UninitializedParameter)), None)
     if lazy is not None:
-        raise _Misuse(CaptureError("the network has lazy layers without shapes; run it once on a real input first"))
+        raise _MisuseError(
+            CaptureError("the network has lazy layers without shapes; run it once on a real input first")
+        )
     return network
 
 

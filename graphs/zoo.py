@@ -16,8 +16,6 @@ from torch import nn
 from archcast.errors import MissingExtraError, UnknownNameError
 from archcast.graphs.feeds import IMAGE_SIZE, Feed, Slot
 
-VIDEO = (1, 3, 16, 112, 112)
-
 
 @dataclass(frozen=True)
 class ZooModel:
@@ -75,8 +73,11 @@ def _torchvision(name: str) -> ZooModel:
     known("torchvision", name, models.list_models())
 
     def feed(module: nn.Module) -> Feed:
-        if ".video" in type(module).__module__ or "video" in models.get_model_builder(name).__module__:
-            return Feed((Slot(VIDEO if "mvit" not in name and "swin" not in name else (1, 3, 16, 224, 224)),))
+        family = models.get_model_builder(name).__module__
+        if ".video" in family:
+            return _image(3, 16, *((112, 112) if "resnet" in family else (224, 224)))
+        if "optical_flow" in family:
+            return Feed((Slot((1, 3, IMAGE_SIZE, IMAGE_SIZE)),) * 2)
         size = getattr(module, "image_size", None) or _crop_size(models, name)
         return _image(3, size, size)
 

@@ -107,16 +107,14 @@ def _image_shape(config: Any) -> tuple[int, ...]:
 
 def _audio_shape(config: Any) -> tuple[int, ...]:
     bins = getattr(config, "num_mel_bins", None)
-    if isinstance(bins, int) and isinstance(frames := getattr(config, "max_length", None), int) and frames > 100:
+    frames = getattr(config, "max_length", None)
+    if isinstance(bins, int) and isinstance(frames, int) and frames > 100:
         return (1, frames, bins)  # a spectrogram transformer
     return (1, AUDIO_SAMPLES)
 
 
 def _spectrum_shape(config: Any) -> tuple[int, ...]:
     bins = int(_find(config, "num_mel_bins", "input_feat_per_channel", "feature_size", default=80))
-    if (positions := getattr(config, "max_source_positions", None)) is not None and getattr(
-        config, "encoder_layers", 0
-    ):
-        if config.model_type == "whisper":
-            return (1, bins, 2 * int(positions))
+    if config.model_type == "whisper":
+        return (1, bins, 2 * int(config.max_source_positions))
     return (1, SPECTRUM_FRAMES, bins)
