@@ -105,7 +105,7 @@ class NASBench101(SearchSpace[Cell]):
         """Canonical specs of all cells reached by one edge more or less, one other operation, or one vertex put on an
         edge."""
         cell = self.parse(spec)
-        found = {}
+        found: dict[str, None] = {}
         for masks, operations in _changes(cell.predecessors, cell.operations):
             changed = prune(masks, operations)
             if changed is not None and edge_count(changed[0]) <= MAX_EDGES:

@@ -66,7 +66,8 @@ def canonical_cell(predecessors: Predecessors, operations: Operations) -> tuple[
     orders: list[tuple[int, ...]] = [(0,)]
     masks = [0]
     for _ in range(inner):
-        best, extended = 1 << MAX_VERTICES, []
+        best = 1 << MAX_VERTICES
+        extended: list[tuple[int, ...]] = []
         for order in orders:
             placed = sum(1 << vertex for vertex in order)
             for vertex in range(1, inner + 1):
@@ -153,7 +154,8 @@ def _pruned_masks(vertices: int) -> NDArray[np.int64]:
         rows = np.column_stack([np.repeat(rows, len(choices), axis=0), np.tile(choices, len(rows))])
         rows = rows[np.bitwise_count(rows).sum(axis=1) <= MAX_EDGES]
     used = np.bitwise_or.reduce(rows, axis=1)
-    return rows[used == (1 << (vertices - 1)) - 1]
+    pruned: NDArray[np.int64] = rows[used == (1 << (vertices - 1)) - 1]
+    return pruned
 
 
 def _permute(masks: NDArray[np.int64], order: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

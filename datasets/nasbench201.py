@@ -138,7 +138,8 @@ def function_of(operations: Sequence[str]) -> str:
     """What a cell computes, as text: sums of nested operations on the input `x`.
 
     `skip_connect` passes its input on, `none` adds nothing, an operation on nothing gives nothing (convolutions have no
-    bias), and sums are flat and sorted. Two cells with the same text are the same network.
+    bias), and sums are flat and sorted. Two cells with the same text are the same network. There are 4,930 of them; the
+    authors count 6,466, because their rule keeps zeros as terms of a sum.
     """
     points: list[list[str]] = [["x"], [], [], []]
     for operation, (source, target) in zip(operations, EDGES, strict=True):

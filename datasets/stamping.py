@@ -95,8 +95,8 @@ def assemble(
     """
     graphs, length = layout.shape
     order = layout.ravel()
-    node_pool = _pool([block.kinds for block in blocks])
-    edge_pool = _pool([block.edges for block in blocks])
+    node_pool = np.concatenate([np.zeros(0, dtype=np.int64), *(block.kinds for block in blocks)])
+    edge_pool = np.concatenate([np.zeros((2, 0), dtype=np.int64), *(block.edges for block in blocks)], axis=1)
     node_sizes = np.asarray([len(block.kinds) for block in blocks], dtype=np.int64)
     edge_sizes = np.asarray([block.edges.shape[1] for block in blocks], dtype=np.int64)
     node_positions, starts, ptr = _gather(node_sizes, order, graphs, length)
@@ -112,10 +112,6 @@ def assemble(
         np.zeros(graphs, dtype=np.int64),
         tuple(names),
     )
-
-
-def _pool(arrays: Sequence[IntArray]) -> IntArray:
-    return np.concatenate(arrays, axis=-1) if arrays else np.zeros(0, dtype=np.int64)
 
 
 def _gather(sizes: IntArray, order: IntArray, graphs: int, length: int) -> tuple[IntArray, IntArray, IntArray]:
