@@ -168,7 +168,8 @@ def main() -> None:
         item for item in wanted
         if options.again or (done := rows.get((item[0], item[2]))) is None or (options.retry and done["status"] != "ok")
     ]  # fmt: skip
-    for number, (zoo, group, name) in enumerate(tqdm(open_ones, "capture")):
+    for number, (zoo, group, name) in enumerate(bar := tqdm(open_ones, "capture")):
+        bar.set_postfix_str(name)
         rows[zoo, name] = measure(zoo, group, name)
         if number % 20 == 19:
             save(rows)

@@ -23,13 +23,13 @@ from archcast.graphs.recording import Recorder
 META = torch.device("meta")
 
 
-def export_and_read(module: nn.Module, feed: Feed, name: str) -> ComputationGraph:
-    """Export `module` on CPU tensors, non-strictly and then as a draft, and read the program.
+def export_and_read(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
+    """Export `module` on `device`, non-strictly and then as a draft, and read the program.
 
     Raises:
         CaptureError: both exports failed; the message holds both reasons.
     """
-    positional, named = feed.tensors(torch.device("cpu"))
+    positional, named = feed.tensors(device)
     failures = []
     everything: dict[str, Any] = {**named, **feed.constants}
     exports: tuple[Callable[[], torch.export.ExportedProgram], ...] = (

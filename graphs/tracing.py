@@ -17,7 +17,8 @@ from archcast.graphs.recording import Recorder
 
 Network = nn.Module | Callable[[], Any]
 FeedRule = Callable[[nn.Module], Feed]
-_LARGEST_ON_CPU = 2_000_000_000  # parameters; 8 GB in float32
+META, CPU = torch.device("meta"), torch.device("cpu")
+_LARGEST_ON_CPU = 600_000_000  # parameters and buffers; 2.4 GB in float32
 
 
 def trace(
@@ -37,15 +38,19 @@ def trace(
     """
     rule = feed_rule if feed_rule is not None and input_shape is None else lambda module: feed_of(module, input_shape)
     failures: list[str] = []
-    fed = ""
-    for route, stage in (("meta", _record_on("meta")), ("cpu", _record_on("cpu")), ("export", _export)):
+    fed, size = "", 0
+    for route, device, stage in (("meta", META, _record), ("cpu", CPU, _record), ("export", CPU, _export)):
         try:
-            module = _module(network, "meta" if route == "meta" else "cpu")
+            if size > _LARGEST_ON_CPU:
+                _refuse_large(route, size)
+                device = META
+            module = _module(network, device)
+            size = max(size, _size(module))
             feed = rule(module)
             fed = str(feed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return stage(module, feed, name or type(module).__name__), route
+                return stage(module, feed, name or type(module).__name__, device), route
         except _MisuseError as error:
             raise error.args[0] from None
         except Exception as error:  # whatever a user's forward raises: the next stage may do, else all are reported
@@ -54,6 +59,15 @@ def trace(
         f"{name or 'the network'} cannot be captured with inputs of shape {fed or 'unknown'}; if it takes others, give "
         "input_shape=... (a list of shapes for several inputs). Tried:\n- " + "\n- ".join(failures)
     )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _refuse_large(route: str, size: int) -> None:
+    if route == "cpu":
+        raise MemoryError(f"{size:,} numbers are too many to run with real weights (limit {_LARGEST_ON_CPU:,})")
 
 
 class _MisuseError(Exception):
@@ -65,9 +79,9 @@ def _first_lines(error: Exception, limit: int = 300) -> str:
     return text if len(text) <= limit else text[:limit] + " ..."
 
 
-def _module(network: Network, device: str) -> nn.Module:
+def _module(network: Network, device: torch.device) -> nn.Module:
     if not isinstance(network, nn.Module):
-        with torch.device(device), warnings.catch_warnings():
+        with device, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = network()
         if not isinstance(network, nn.Module):
@@ -81,35 +95,27 @@ def _module(network: Network, device: str) -> nn.Module:
     return network
 
 
-def _record_on(device_name: str) -> Callable[[nn.Module, Feed, str], ComputationGraph]:
-    device = torch.device(device_name)
-
-    def stage(module: nn.Module, feed: Feed, name: str) -> ComputationGraph:
-        state = _state_on(module, device)
-        recorder = Recorder(state[key] for key, _ in module.named_parameters())
-        positional, named = feed.tensors(device)
-        with torch.no_grad(), _evaluating(module), recorder:
-            for tensor in (*positional, *named.values()):
-                recorder.input(tensor)
-            outputs = torch.func.functional_call(module, state, positional, {**named, **feed.constants})
-        return recorder.graph(outputs, name=name)
-
-    return stage
+def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
+    state = _state_on(module, device)
+    recorder = Recorder(state[key] for key, _ in module.named_parameters())
+    positional, named = feed.tensors(device)
+    with torch.no_grad(), _evaluating(module), recorder:
+        for tensor in (*positional, *named.values()):
+            recorder.input(tensor)
+        outputs = torch.func.functional_call(module, state, positional, {**named, **feed.constants})
+    return recorder.graph(outputs, name=name)
 
 
-def _export(module: nn.Module, feed: Feed, name: str) -> ComputationGraph:
+def _export(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
     from archcast.graphs.exported import export_and_read
 
-    _state_on(module, torch.device("cpu"))
     with torch.no_grad(), _evaluating(module):
-        return export_and_read(module, feed, name)
+        return export_and_read(module, feed, name, device)
 
 
 def _state_on(module: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
     """Parameters and buffers on `device`; on meta without copying anything."""
     named = [*module.named_parameters(), *module.named_buffers()]
-    if device.type == "cpu" and sum(tensor.numel() for _, tensor in named) > _LARGEST_ON_CPU:
-        raise MemoryError(f"too large to run with real weights (over {_LARGEST_ON_CPU:,} numbers)")
     return {key: tensor if tensor.device == device else tensor.detach().to(device) for key, tensor in named}
 
 
