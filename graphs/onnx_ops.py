@@ -1,6 +1,7 @@
 """Table of ONNX operations: what each node becomes in the graph.
 
-A handler takes a `Call` and returns a node, a `View` (another name of an input), or a list of them, one per output.
+A handler takes a `Call` and returns a node, a `View` (another name of an input), or a list of them, one per output; outputs
+it leaves out (masks, states, statistics) are parts of the first one.
 `HANDLERS` is keyed by op type. Layers with weights are in `onnx_ops_layers`. Attributes are those the torch side sets.
 """
 
@@ -34,6 +35,11 @@ class Value:
     array: NDArray[Any] | None = None
     params: frozenset[str] = NO_PARAMS
     exclusive: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """False for a constant without parameters, such as the zero bias some exporters write."""
+        return self.node is not None or bool(self.params)
 
 
 @dataclass(slots=True)
@@ -71,6 +77,11 @@ class Call:
         if value is None:
             raise NetworkError(f"{self.op} node {self.name!r} lacks its input {position}; the file is broken")
         return value
+
+    def trained(self, position: int) -> bool:
+        """Whether an optional input, such as a bias, is there and trained."""
+        value = self.input(position)
+        return value is not None and value.trained
 
     def array(self, position: int) -> NDArray[Any] | None:
         """The value of a small constant input."""
@@ -144,7 +155,7 @@ _REDUCTION_NAMES = {"ReduceSumSquare": "ReduceSum", "ReduceLogSum": "ReduceLogSu
 
 
 def view(call: Call) -> Made:
-    return [View(call.required(0)), *(plain("Constant", shape) for shape in call.shapes[1:])]
+    return View(call.required(0))
 
 
 def simple(op: str) -> Handler:

@@ -70,7 +70,7 @@ def convolution(op: str, weight_at: int = 1, bias_at: int = 2) -> Handler:
             padding=padding,
             dilation=dilation,
             groups=max(call.integer("group", 1), 1),
-            bias=call.input(bias_at) is not None,
+            bias=call.trained(bias_at),
         )
         return node if op == "Conv" else node.replace(op=op)
 
@@ -90,7 +90,7 @@ def transposed_convolution(call: Call) -> Made:
         padding=padding,
         dilation=dilation,
         groups=max(call.integer("group", 1), 1),
-        bias=call.input(2) is not None,
+        bias=call.trained(2),
     )
 
 
@@ -98,13 +98,13 @@ def gemm(call: Call) -> Made:
     """alpha A B + beta C, either side transposed."""
     left, right = call.required(0), call.required(1)
     inner = left.shape[0 if call.integer("transA") else -1] if left.shape else 1
-    return _product(left, right, inner, call.shape, bias=call.input(2) is not None)
+    return _product(left, right, inner, call.shape, bias=call.trained(2))
 
 
 def product(left_at: int, right_at: int, bias_at: int = -1) -> Handler:
     def handler(call: Call) -> Made:
         left, right = call.required(left_at), call.required(right_at)
-        bias = bias_at >= 0 and call.input(bias_at) is not None
+        bias = bias_at >= 0 and call.trained(bias_at)
         return _product(left, right, left.shape[-1] if left.shape else 1, call.shape, bias=bias)
 
     return handler
@@ -138,14 +138,9 @@ def batch_normalization(call: Call) -> Made:
 def layer_normalization(op: str) -> Handler:
     def handler(call: Call) -> Made:
         axis = call.integer("axis", -1) % max(len(call.before), 1)
-        return [normalization(op, call.shape, 0, prod(call.before[axis:])), *_statistics(call)]
+        return normalization(op, call.shape, 0, prod(call.before[axis:]))
 
     return handler
-
-
-def _statistics(call: Call) -> list[Node | View]:
-    """Second and later outputs: mean, deviation, running statistics, masks."""
-    return [plain("Constant", shape) for shape in call.shapes[1:]]
 
 
 def group_normalization(call: Call) -> Made:
@@ -171,8 +166,7 @@ def pooling(op: str) -> Handler:
             return View(call.required(0))
         if op == "AveragePool" and kernel == call.before[2:] and not any(padding) and set(call.shape[2:]) == {1}:
             return global_average_pool(call.before)
-        node = pool_node(op, call.shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-        return [node, *_statistics(call)]
+        return pool_node(op, call.shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
     return handler
 
@@ -193,19 +187,17 @@ def recurrence(op: str) -> Handler:
         width, hidden = call.required(1).shape[-1], call.required(2).shape[-1]
         directions = call.required(1).shape[0]
         steps, batch = (*call.before[:2], 1, 1)[:2]
-        node = recurrent(
+        return recurrent(
             op,
             (steps, batch, directions * hidden),
             input_size=width,
             hidden_size=hidden,
             layers=1,
             directions=directions,
-            bias=call.input(3) is not None,
+            bias=call.trained(3),
             steps=steps * batch,
             params=0,
         )
-        # The last states are parts of the sequence, so they stay connected to it when nothing else is read.
-        return [node] * len(call.shapes)
 
     return handler
 
@@ -223,8 +215,7 @@ def attend(call: Call) -> Made:
     if past is not None and len(past.shape) == 4:
         shapes[1:] = [(*shape[:2], shape[2] + past.shape[2], shape[3]) for shape in shapes[1:]]
     query, key, value = shapes
-    node = attention(query, key, value, call.shape, causal=bool(call.integer("is_causal")))
-    return [node, *_statistics(call)]
+    return attention(query, key, value, call.shape, causal=bool(call.integer("is_causal")))
 
 
 def rotary(call: Call) -> Made:

@@ -42,6 +42,11 @@ _QUANTIZED_WEIGHTS: Final = {
     "QLinearConv": (3, 8), "QLinearMatMul": (3,), "ConvInteger": (1,), "MatMulInteger": (1,), "DequantizeLinear": (0,),
 }  # fmt: skip
 """Inputs of quantized ops that hold trained integers; their scales and zero points are not parameters."""
+_WEIGHTS: Final = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2), "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "PRelu": (1,),
+}  # fmt: skip
+"""Inputs of layers that hold weights even where a model writes them as `Constant` nodes."""
 _CONTROL: Final = frozenset({"If", "Loop", "Scan"})
 
 
@@ -58,7 +63,7 @@ def read_onnx(
         source: path of an `.onnx` file, or a model in memory. Weights and external data are not read.
         name: name of the graph; by default the file's.
         input_shape: shape of the input, or one shape per input, for sizes the model leaves open.
-        dynamic: size to give to every open size that `input_shape` does not fix. The batch is 1 anyway.
+        dynamic: size to give to every open (or empty) axis that `input_shape` does not fix. The batch is 1 anyway.
 
     Raises:
         MissingDataError: the file or an external data file it names does not exist.
@@ -161,7 +166,7 @@ class _Reader:
         for node in graph.node:
             self._visit(node)
         for output in graph.output:
-            made = self.values[output.name]
+            made = self.values[output.name]  # _sort has checked that it is made
             self._add(plain("Output", made.shape), () if made.node is None else (made.node,), made.params, made.shape)
         return self._finish(name)
 
@@ -186,6 +191,7 @@ class _Reader:
             if params:
                 self.sizes[tensor.name] = prod(tensor.dims)
             self.values[tensor.name] = Value(shape, array=self.found.constants.get(tensor.name), params=params)
+        self._declare_constants(graph)
         integers = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.name not in self.sizes}
         for node in graph.node:
             self._declare_statistics(node)
@@ -194,6 +200,24 @@ class _Reader:
                 if name in integers:
                     self.sizes[name] = prod(integers[name])
                     self.values[name].params = frozenset([name])
+
+    def _declare_constants(self, graph: onnx.GraphProto) -> None:
+        """Some exporters write weights as `Constant` nodes; those that a layer reads are parameters."""
+        weights = {
+            node.output[0]: attribute.t
+            for node in graph.node
+            if node.op_type == "Constant"
+            for attribute in node.attribute
+            if attribute.name == "value" and attribute.t.data_type in _FLOATS and prod(attribute.t.dims) > 1
+        }
+        if not weights:
+            return
+        for node in graph.node:
+            for position in _WEIGHTS.get(node.op_type, ()):
+                name = node.input[position] if position < len(node.input) else ""
+                if name in weights:
+                    self.sizes[name] = prod(weights[name].dims)
+                    self.values[name] = Value(tuple(weights[name].dims), params=frozenset([name]))
 
     def _declare_statistics(self, node: onnx.NodeProto) -> None:
         """Running statistics and quantisation scales are state, not parameters."""
@@ -254,6 +278,8 @@ class _Reader:
 
     def _fold(self, node: onnx.NodeProto, params: frozenset[str]) -> None:
         """A node on constants alone."""
+        if node.op_type == "Constant" and node.output and node.output[0] in self.sizes:
+            return
         if node.output and node.output[0] not in self.found.constants:
             value = constant_value(node, self.found)
             if value is not None:
@@ -267,25 +293,22 @@ class _Reader:
         self, node: onnx.NodeProto, made: Made, present: list[Value], params: frozenset[str], shapes: list[Shape]
     ) -> None:
         sources = tuple(value.node for value in present if value.node is not None)
-        first: tuple[Node, int] | None = None
-        results = made if isinstance(made, list) else [made]
+        results: list[Node | View | None] = [*made] if isinstance(made, list) else [made]
+        results += [None] * (len(node.output) - len(results))
         for name, result, shape in zip(node.output, results, shapes, strict=False):
-            if not name:
-                continue
             alone = self.reads[name] == 1
             if isinstance(result, View):
                 old = result.value
-                # A constant beside the input (an axis, a shape) is not part of the value; the weight of a view is.
-                self.values[name] = Value(shape, old.node, None, old.params, alone and old.exclusive)
-            elif name in self.found.constants and result.op != "Zero":  # Shape of an activation
-                self.values[name] = Value(shape, array=self.found.constants[name])
-            elif first is not None and first[0] is result and node.op_type in ("LSTM", "GRU", "RNN"):
-                self.values[name] = self._add(plain("Slice", shape), (first[1],), NO_PARAMS, shape)
+                value = Value(shape, old.node, None, old.params, alone and old.exclusive)
+            elif name in self.found.constants and result is not None and result.op != "Zero":  # Shape of an activation
+                value = Value(shape, array=self.found.constants[name])
+            elif result is None:
+                first = self.values[node.output[0]].node
+                value = self._add(plain("Slice", shape), sources if first is None else (first,), NO_PARAMS, shape)
             else:
                 value = self._add(result, sources, params, shape)
                 value.exclusive = alone
-                self.values[name] = value
-                first = first or (result, len(self.nodes) - 1)
+            self.values[name] = value
 
     def _add_bias(self, node: onnx.NodeProto, call: Call) -> bool:
         """Fold `x W + b` into one `Gemm`."""

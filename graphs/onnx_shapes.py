@@ -106,6 +106,8 @@ def _fix_input(value: onnx.ValueInfoProto, wanted: Sequence[int] | None, dynamic
         raise NetworkError(f"input {value.name!r} has {len(dims)} dimensions but input_shape= gives {list(wanted)}")
     for axis, dim in enumerate(dims):
         fixed = dim.dim_value if dim.HasField("dim_value") else -1
+        if fixed == 0 and dynamic is not None:
+            fixed = -1
         if fixed == 0 or fixed < -1:
             raise NetworkError(f"input {value.name!r} has size {fixed} on axis {axis}; every size must be at least 1")
         if fixed > 0:
