@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.datasets.cache import GraphCache, content_key
 from archcast.datasets.labels import NUM_CLASSES, FloatArray, Measurement, benchmark_names, label_source
 from archcast.datasets.splits import P1_SIZES, Split, SplitKind, group_numbers, isomorphism_split, random_split
 from archcast.errors import ConfigError, UnknownNameError
@@ -90,10 +91,23 @@ class Benchmark:
         """The PyTorch network of architecture `index`, with fresh weights."""
         return self.space.module(self.specs[index], self.num_classes)
 
-    def graphs(self, indices: Sequence[int] | IntArray | None = None) -> GraphBatch:
-        """The computation graphs of all architectures, or of those at `indices`."""
-        specs = self.specs if indices is None else [self.specs[index] for index in indices]
-        return self.space.stamp(specs, self.num_classes)
+    def graphs(self, indices: Sequence[int] | IntArray | None = None, *, cache: bool = True) -> GraphBatch:
+        """The computation graphs of all architectures, or of those at `indices`.
+
+        With `cache`, those of all architectures are kept in and read from `GraphCache`; a selection is always stamped.
+        """
+        if indices is not None:
+            return self.space.stamp([self.specs[index] for index in indices], self.num_classes)
+        if not cache:
+            return self.space.stamp(self.specs, self.num_classes)
+        return GraphCache().graphs(self.graph_key, lambda: self.space.stamp(self.specs, self.num_classes))
+
+    @cached_property
+    def graph_key(self) -> str:
+        """The name under which `GraphCache` keeps the graphs of all architectures, and whatever is made of them."""
+        return content_key(
+            "stamped", self.space.name, str(self.num_classes), str(tuple(self.space.input_shape)), *self.specs
+        )
 
     @cached_property
     def groups(self) -> IntArray:
