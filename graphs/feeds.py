@@ -22,8 +22,8 @@ class Slot:
     shape: tuple[int, ...]
     kind: str = "float"
 
-    def tensor(self, device: torch.device) -> torch.Tensor:
-        dtype = {"float": torch.float32, "index": torch.int64, "bool": torch.bool}[self.kind]
+    def tensor(self, device: torch.device, float_type: torch.dtype) -> torch.Tensor:
+        dtype = {"float": float_type, "index": torch.int64, "bool": torch.bool}[self.kind]
         return torch.ones(self.shape, dtype=dtype, device=device)
 
 
@@ -35,11 +35,13 @@ class Feed:
     named: Mapping[str, Slot] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
-    def tensors(self, device: torch.device) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
+    def tensors(
+        self, device: torch.device, float_type: torch.dtype = torch.float32
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
         """The inputs as tensors on `device`; all ones, so that they index any table of two rows."""
         return (
-            tuple(slot.tensor(device) for slot in self.slots),
-            {key: slot.tensor(device) for key, slot in self.named.items()},
+            tuple(slot.tensor(device, float_type) for slot in self.slots),
+            {key: slot.tensor(device, float_type) for key, slot in self.named.items()},
         )
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ from archcast.graphs.builder import edges_of
 from archcast.graphs.calls import Alias, Call, Chain
 from archcast.graphs.graph import ComputationGraph, Node
 from archcast.graphs.nodes import plain, unknown
+from archcast.graphs.shadows import READS, Shadows
 from archcast.graphs.torch_ops import HANDLERS
 
 _NO_PARAMS: frozenset[int] = frozenset()
@@ -49,6 +50,7 @@ class Recorder(TorchFunctionMode):
         self._params: dict[int, frozenset[int]] = {}
         self._alive: list[torch.Tensor] = []
         self._on_meta: dict[int, torch.Tensor] = {}
+        self._shadows = Shadows()
         for parameter in parameters:
             if id(parameter) not in self._params:
                 self._hold(parameter)
@@ -79,6 +81,8 @@ class Recorder(TorchFunctionMode):
         tensors = list(tensors_in((args, kwargs)))
         if not any(id(tensor) in self._value for tensor in tensors):
             return self._fold(func, args, kwargs, tensors)
+        if name == "__contains__" and tensors[0].device.type == "meta":
+            return False  # "is the padding token among the inputs?": without data, no
         handler = HANDLERS.get(name)
         if handler is None and isinstance(func, FunctionType):
             with self:
@@ -88,7 +92,10 @@ class Recorder(TorchFunctionMode):
         before = tuple(tensors[0].shape)
         result = func(*args, **kwargs)
         call = Call(name, args, kwargs, result, tensors, before, self)
-        self._bind(call, handler(call) if handler else None, known=handler is not None)
+        made = handler(call) if handler else None
+        if made == [] and isinstance(result, torch.Tensor):
+            self._shadows.follow(func, args, kwargs, result, shape_only=True)
+        self._bind(call, made, known=handler is not None)
         return result
 
     def note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -143,8 +150,16 @@ class Recorder(TorchFunctionMode):
         """Run a call on constants alone; its results remember the parameters they were made of."""
         if len(tensors) > 1 and any(tensor.device.type == "meta" for tensor in tensors):
             args, kwargs, _ = self._move_to_meta(args, kwargs, tensors)
+        name = getattr(func, "__name__", "")
+        if name in READS and any(tensor.device.type == "meta" for tensor in tensors):
+            try:
+                return self._shadows.read(func, args, kwargs)
+            except KeyError:  # no value: let torch raise its own error, so that the next stage is tried
+                return func(*args, **kwargs)
         result = func(*args, **kwargs)
         self._inherit(result, tensors)
+        if not any(self.has_params(tensor) for tensor in tensors):
+            self._shadows.follow(func, args, kwargs, result)
         return result
 
     def _inherit(self, result: Any, tensors: list[torch.Tensor]) -> None:
@@ -171,6 +186,7 @@ class Recorder(TorchFunctionMode):
                 if id(item) not in self._on_meta:
                     self._hold(item)
                     self._on_meta[id(item)] = item.to("meta")
+                    self._shadows.give(self._on_meta[id(item)], item)
                 return self._on_meta[id(item)]
             if isinstance(item, (list, tuple)) and not hasattr(item, "_fields"):
                 return type(item)(move(part) for part in item)

@@ -116,6 +116,8 @@ SIMPLE = {
     "Roll": "roll", "Trilu": "tril tril_ triu triu_", "OneHot": "one_hot", "CumSum": "cumsum cumsum_ cumprod",
     "Sort": "sort argsort msort", "TopK": "topk", "GridSample": "grid_sample", "AffineGrid": "affine_grid",
     "Im2Col": "unfold im2col", "Col2Im": "fold col2im", "NonZero": "nonzero argwhere", "Unique": "unique _unique2",
+    "DFT": "fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_rfft fft_rfft2 fft_rfftn fft_irfft fft_irfft2"
+    " fft_irfftn fft_hfft", "STFT": "stft",
     "Random": "rand_like randn_like bernoulli normal randint_like multinomial",
 }  # fmt: skip
 
@@ -154,6 +156,21 @@ def reduce(op: str) -> Handler:
         return [node] * len(call.result) if isinstance(call.result, (tuple, list)) else node
 
     return handler
+
+
+def norm(call: Call) -> Made:
+    """Vector norms: `ReduceL2`, `ReduceL1`, `ReduceMax` of the absolute value by their order."""
+    order = call.arg(1, "ord" if call.name.startswith("linalg") else "p", 2)
+    axes = call.arg(2, "dim")
+    if axes is None:
+        axes = range(len(call.before))
+    op = {1: "ReduceL1", float("inf"): "ReduceMax"}.get(2 if isinstance(order, str) else order, "ReduceL2")
+    return reduction(op, call.before, (axes,) if isinstance(axes, int) else tuple(axes), call.shape)
+
+
+def strided(call: Call) -> Made:
+    """`as_strided`: a view if it holds as many elements, else overlapping windows."""
+    return Alias(call.tensors[0]) if prod(call.shape) == prod(call.before) else plain("Im2Col", call.shape)
 
 
 def extremum(op: str) -> Handler:
@@ -327,13 +344,15 @@ def _table() -> dict[str, Handler]:
         gelu: "gelu",
         softmax("Softmax"): "softmax softmin",
         softmax("LogSoftmax"): "log_softmax",
+        norm: "norm linalg_vector_norm linalg_norm",
+        strided: "as_strided",
         cat: "cat concat concatenate stack hstack vstack dstack column_stack",
         getitem: "__getitem__ select narrow",
         split: "split split_with_sizes chunk unbind tensor_split unsafe_chunk unsafe_split hsplit vsplit",
         tile: "repeat tile repeat_interleave",
         pad: "pad _pad",
         flip: "flip fliplr flipud diagonal diag_embed diag",
-        constant: "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor size dim"
+        constant: "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor new size dim"
         " numel zero_ fill_ is_floating_point stride storage_offset data_ptr",
         setitem: "__setitem__",
         resize: "interpolate upsample upsample_nearest upsample_bilinear",

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from archcast.errors import CaptureError, NetworkError
 from archcast.graphs.feeds import Feed, feed_of
@@ -61,6 +62,33 @@ def trace(
     )
 
 
+def _build(network: Callable[[], Any], device: torch.device) -> Any:
+    """What the callable returns, built on `device`."""
+    try:
+        with device:
+            return network()
+    except (RuntimeError, NotImplementedError):
+        if device.type != "meta":
+            raise
+    with _Skeleton():  # a constructor that computes with numbers of its own, such as RegNet's widths
+        return network()
+
+
+class _Skeleton(TorchFunctionMode):
+    """Puts what layers allocate on meta, and leaves ranges and literals real."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _ALLOCATIONS and kwargs.get("device") is None:
+            kwargs["device"] = META
+        return func(*args, **kwargs)
+
+
+_ALLOCATIONS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+
+
 def _size(module: nn.Module) -> int:
     return sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
 
@@ -81,9 +109,9 @@ def _first_lines(error: Exception, limit: int = 300) -> str:
 
 def _module(network: Network, device: torch.device) -> nn.Module:
     if not isinstance(network, nn.Module):
-        with device, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network = network()
+            network = _build(network, device)
         if not isinstance(network, nn.Module):
             error = f"the callable returned a {type(network).__name__}; it must return a torch.nn.Module"
             raise _MisuseError(NetworkError(error))
@@ -98,7 +126,7 @@ def _module(network: Network, device: torch.device) -> nn.Module:
 def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
     state = _state_on(module, device)
     recorder = Recorder(state[key] for key, _ in module.named_parameters())
-    positional, named = feed.tensors(device)
+    positional, named = feed.tensors(device, _float_type(module))
     with torch.no_grad(), _evaluating(module), recorder:
         for tensor in (*positional, *named.values()):
             recorder.input(tensor)
@@ -117,6 +145,11 @@ def _state_on(module: nn.Module, device: torch.device) -> dict[str, torch.Tensor
     """Parameters and buffers on `device`; on meta without copying anything."""
     named = [*module.named_parameters(), *module.named_buffers()]
     return {key: tensor if tensor.device == device else tensor.detach().to(device) for key, tensor in named}
+
+
+def _float_type(module: nn.Module) -> torch.dtype:
+    """The floating-point type of the first weights; inputs get the same."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ def feed_of_transformer(module: nn.Module) -> Feed:
     accepted = inspect.signature(module.forward).parameters
     named: dict[str, Slot] = {}
     config: Any = module.config
-    if "pixel_values" in accepted:
+    generates = any(mark in type(module).__name__ for mark in ("ForMaskedLM", "ForCausalLM"))
+    if "pixel_values" in accepted and not (generates and "input_ids" in accepted):
         named["pixel_values"] = Slot(_image_shape(config))
     if "input_ids" in accepted and not ("pixel_values" in named and _only_images(module)):
         named["input_ids"] = Slot((1, TOKENS), "index")
@@ -93,6 +94,7 @@ def _find(config: Any, *names: str, default: Any) -> Any:
     return default
 
 
+_VIDEO = frozenset({"timesformer", "videomae", "vivit"})
 _PARTS = ("vision_config", "backbone_config", "encoder", "audio_config", "encoder_config", "text_config")
 
 
@@ -100,9 +102,8 @@ def _image_shape(config: Any) -> tuple[int, ...]:
     size = _find(config, "image_size", "img_size", "input_size", default=IMAGE_SIZE)
     channels = _find(config, "num_channels", "in_channels", "in_chans", default=3)
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    frames = getattr(config, "num_frames", None)
     image = (int(channels), *(int(side) for side in sides[-2:]))
-    return (1, int(frames), *image) if isinstance(frames, int) else (1, *image)
+    return (1, int(config.num_frames), *image) if config.model_type in _VIDEO else (1, *image)
 
 
 def _audio_shape(config: Any) -> tuple[int, ...]:
