@@ -6,7 +6,8 @@ Three kinds, which answer different questions and must not be mixed in one table
   included (protocol P1 of TNASP, PINAT, NAR-Former, NN-Former, ParZC).
 - `isomorphism`: as `random`, but no architecture in test is the same network as one in train. Random splits of
   NAS-Bench-201 leak: its 15,625 cells are 6,466 different networks by its authors' count, 4,930 by ours, which also
-  sees through dead ends and sums; within our groups the accuracies differ no more than between seeds.
+  sees through dead ends and sums; within our groups the accuracies differ no more than between seeds, and 6,901 cells
+  share one training run with another cell of their group.
 - held-out space (`leave_one_space_out`): train on some spaces, rank another that was never seen.
 """
 

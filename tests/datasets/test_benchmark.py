@@ -62,6 +62,34 @@ def test_lists() -> None:
     assert str(list_metrics("nasbench201")[0]) == "validation accuracy after 200 epochs"
 
 
+def test_sizes_agree_with_the_stamped_graphs() -> None:
+    bench = load_benchmark("nasbench201", "imagenet16-120")
+    rows = np.random.default_rng(0).permutation(len(bench))[:500]
+    stamped = bench.graphs(rows)
+    assert bench.num_classes == 120
+    assert bench.graph(7).shapes[0] == (1, 3, 16, 16)
+    # 150 of all 15,625 recorded sizes belong to an isomorphic cell with more or fewer dead operations.
+    assert (stamped.params == bench.columns["params"][rows]).mean() > 0.98
+
+
+def test_module_graph_and_frame_belong_to_the_same_cell() -> None:
+    bench = load_benchmark("nasbench201", "cifar100")
+    index = 9_999
+    assert sum(p.numel() for p in bench.module(index).parameters()) == bench.graph(index).params
+    row = bench.to_frame().iloc[index]
+    assert row["arch"] == bench.specs[index]
+    assert row["score"] == pytest.approx(bench.scores[index])
+    assert {"score_0", "score_1", "score_2", "params", "train_seconds"} <= set(bench.to_frame().columns)
+
+
+@pytest.mark.shared
+def test_macro_sizes_are_the_official_ones() -> None:
+    bench = load_benchmark("nas-bench-macro")
+    graphs = bench.graphs()
+    assert np.array_equal(graphs.params, bench.columns["params"])
+    assert np.array_equal(graphs.macs, bench.columns["macs"])
+
+
 @pytest.mark.shared
 def test_the_test_table_is_the_short_schedule() -> None:
     bench = load_benchmark("nasbench201", metric="test")
