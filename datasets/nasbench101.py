@@ -21,8 +21,8 @@ from archcast.datasets.nasbench101_cells import (
     Operations,
     Predecessors,
     canonical_cell,
+    catalogue,
     edge_count,
-    enumerate_cells,
     members,
     prune,
 )
@@ -89,29 +89,35 @@ class NASBench101(SearchSpace[Cell]):
 
     def all_specs(self) -> Iterator[str]:
         """One spec, the canonical one, for each of the 423,624 cells that are not isomorphic."""
-        return (self.format(Cell(*cell)) for cell in enumerate_cells())
+        return (self.format(Cell(*cell)) for cell in catalogue())
 
     def sample(self, rng: np.random.Generator) -> str:
-        """As the authors: seven vertices, every edge with probability 1/2, again until the pruned cell is valid."""
-        while True:
-            bits = rng.integers(2, size=(MAX_VERTICES, MAX_VERTICES))
-            masks = tuple(int(bits[:v, v] @ (1 << np.arange(v))) for v in range(MAX_VERTICES))
-            operations = tuple(OPERATIONS[i] for i in rng.integers(len(OPERATIONS), size=MAX_VERTICES - 2))
-            cell = prune(masks, operations)
-            if cell is not None and edge_count(cell[0]) <= MAX_EDGES:
-                return self.format(Cell(*cell))
+        """Uniform over the 423,624 cells that are not isomorphic, in canonical form."""
+        return self.format(Cell(*catalogue()[int(rng.integers(SIZE))]))
 
     def neighbours(self, spec: str) -> list[str]:
         """Canonical specs of all cells reached by one edge more or less, one other operation, or one vertex put on an
         edge."""
         cell = self.parse(spec)
-        found: dict[str, None] = {}
-        for masks, operations in _changes(cell.predecessors, cell.operations):
-            changed = prune(masks, operations)
-            if changed is not None and edge_count(changed[0]) <= MAX_EDGES:
-                found[self.format(Cell(*canonical_cell(*changed)))] = None
-        found.pop(self.canonical(spec), None)
-        return list(found)
+        home = self.canonical(spec)
+        reached = (self._reached(*change) for change in _changes(cell.predecessors, cell.operations))
+        return [other for other in dict.fromkeys(reached) if other is not None and other != home]
+
+    def mutate(self, spec: str, rng: np.random.Generator) -> str:
+        """A random neighbour; the changes, not the neighbours, are equally likely."""
+        cell = self.parse(spec)
+        home = self.canonical(spec)
+        changes = list(_changes(cell.predecessors, cell.operations))
+        # Every cell has a change that leads elsewhere: another operation, or a vertex on its only edge.
+        reached = (self._reached(*changes[index]) for index in rng.permutation(len(changes)))
+        return next(other for other in reached if other is not None and other != home)
+
+    def _reached(self, masks: Predecessors, operations: Operations) -> str | None:
+        """The canonical spec of a cell that still has to be pruned; None if it is not valid."""
+        cell = prune(masks, operations)
+        if cell is None or edge_count(cell[0]) > MAX_EDGES:
+            return None
+        return self.format(Cell(*canonical_cell(*cell)))
 
     def canonical(self, spec: str) -> str:
         """The pruned cell with its vertices in canonical order."""

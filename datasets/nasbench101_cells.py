@@ -7,6 +7,7 @@ cells are acyclic by construction. Vertex 0 is the input, the last one the outpu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -108,18 +109,44 @@ def vertex_channels(predecessors: Predecessors, output: int) -> list[int]:
     return channels
 
 
-def enumerate_cells() -> Iterator[tuple[Predecessors, Operations]]:
-    """Every pruned cell up to isomorphism, in its canonical form: 423,624 of them."""
-    for vertices in range(2, MAX_VERTICES + 1):
-        labels = np.asarray(list(product(range(len(OPERATIONS)), repeat=vertices - 2)), dtype=np.int64)
-        weights = len(OPERATIONS) ** np.arange(vertices - 2)[::-1]
-        for masks, automorphisms in _topologies(vertices):
+class Catalogue:
+    """Every pruned cell up to isomorphism, in canonical form and in a fixed order: 423,624 of them.
+
+    Cells are grouped by their predecessors; of each group the operations are kept as one array.
+    """
+
+    def __init__(self) -> None:
+        self._masks: list[Predecessors] = []
+        self._operations: list[NDArray[np.int8]] = []
+        for vertices in range(2, MAX_VERTICES + 1):
+            labels = np.asarray(list(product(range(len(OPERATIONS)), repeat=vertices - 2)), dtype=np.int64)
+            weights = len(OPERATIONS) ** np.arange(vertices - 2)[::-1]
             codes = labels @ weights if vertices > 2 else np.zeros(1, dtype=np.int64)
-            smallest = codes
-            for order in automorphisms:
-                smallest = np.minimum(smallest, labels[:, order] @ weights)
-            for row in labels[codes == smallest]:
-                yield masks, tuple(OPERATIONS[index] for index in row)
+            for masks, automorphisms in _topologies(vertices):
+                # Among the operations that an automorphism exchanges, the smallest stands for all.
+                smallest = np.min([codes, *(codes[labels[:, order] @ weights] for order in automorphisms)], axis=0)
+                self._masks.append(masks)
+                self._operations.append(labels[codes == smallest].astype(np.int8))
+        self._ends = np.cumsum([len(rows) for rows in self._operations])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> tuple[Predecessors, Operations]:
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        row = self._operations[group][index - int(self._ends[group])]
+        return self._masks[group], tuple(OPERATIONS[code] for code in row)
+
+    def __iter__(self) -> Iterator[tuple[Predecessors, Operations]]:
+        for masks, rows in zip(self._masks, self._operations, strict=True):
+            for row in rows.tolist():
+                yield masks, tuple(OPERATIONS[code] for code in row)
+
+
+@lru_cache(1)
+def catalogue() -> Catalogue:
+    """The one `Catalogue`; making it takes about a second."""
+    return Catalogue()
 
 
 def _topologies(vertices: int) -> Iterator[tuple[Predecessors, list[list[int]]]]:
