@@ -150,6 +150,7 @@ def summarise(table: pd.DataFrame) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoos", nargs="+", default=list(ZOOS), choices=list(ZOOS))
+    parser.add_argument("--group", default="", help="only networks of this group, such as classification")
     parser.add_argument("--limit", type=int, default=None, help="only the first N names of every zoo")
     parser.add_argument("--retry", action="store_true", help="run the networks that failed again")
     parser.add_argument("--again", action="store_true", help="run everything again")
@@ -163,7 +164,9 @@ def main() -> None:
     if RESULTS.exists():
         for row in pd.read_csv(RESULTS, keep_default_na=False).to_dict("records"):
             rows[row["zoo"], row["name"]] = {str(key): value for key, value in row.items()}
-    wanted = [(zoo, *pair) for zoo in options.zoos for pair in list(ZOOS[zoo]())[: options.limit]]
+    wanted = [
+        (zoo, *pair) for zoo in options.zoos for pair in list(ZOOS[zoo]())[: options.limit] if options.group in pair[0]
+    ]
     open_ones = [
         item for item in wanted
         if options.again or (done := rows.get((item[0], item[2]))) is None or (options.retry and done["status"] != "ok")

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from archcast.errors import CaptureError
+from archcast.graphs.graph_layers import message_passing_layers
 
 IMAGE_SIZE = 224
 TOKENS = 128
+GRAPH_NODES = 256
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,27 @@ def feed_of(module: nn.Module, input_shape: Any = None) -> Feed:
     Raises:
         CaptureError: `input_shape` is malformed, or missing and the first layer does not tell it.
     """
+    if layers := message_passing_layers(module):
+        return _graph_feed(layers[0], input_shape)
     first = next((part for part in module.modules() if isinstance(part, _FIRST)), None)
     shapes = [_guess(first)] if input_shape is None else shapes_of(input_shape)
     kind = "index" if isinstance(first, nn.Embedding) else "float"
     return Feed(tuple(Slot(shape, kind) for shape in shapes))
+
+
+def _graph_feed(layer: nn.Module, input_shape: Any) -> Feed:
+    """Node features (nodes, width) and edges (2, edges); their first axes are no batch."""
+    if input_shape is None:
+        width = getattr(layer, "in_channels", -1)
+        width = width[0] if isinstance(width, tuple) else width
+        if not isinstance(width, int) or width < 1:
+            raise CaptureError(
+                "the width of the node features is unknown; give input_shape=[(nodes, width), (2, edges)]"
+            )
+        return Feed((Slot((GRAPH_NODES, width)), Slot((2, 4 * GRAPH_NODES), "index")))
+    shapes = shapes_of(input_shape, keep_batch=True)
+    kinds = ["index" if position == 1 and shape[0] == 2 else "float" for position, shape in enumerate(shapes)]
+    return Feed(tuple(Slot(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)))
 
 
 def _guess(first: nn.Module | None) -> tuple[int, ...]:
@@ -82,7 +101,7 @@ def _guess(first: nn.Module | None) -> tuple[int, ...]:
     )
 
 
-def shapes_of(input_shape: Any) -> list[tuple[int, ...]]:
+def shapes_of(input_shape: Any, *, keep_batch: bool = False) -> list[tuple[int, ...]]:
     """`input_shape` as a list of shapes with batch 1.
 
     Raises:
@@ -98,4 +117,4 @@ def shapes_of(input_shape: Any) -> list[tuple[int, ...]]:
                 f"input_shape={input_shape!r} must hold positive integers only, such as (1, 3, 224, 224), "
                 "or be a list of such shapes"
             )
-    return [(1, *shape[1:]) for shape in shapes]
+    return [tuple(shape) if keep_batch else (1, *shape[1:]) for shape in shapes]

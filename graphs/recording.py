@@ -108,6 +108,12 @@ class Recorder(TorchFunctionMode):
         call = Call(name, args, kwargs, result, tensors, tuple(tensors[0].shape), self)
         self._bind(call, handler(call) if handler else None, known=handler is not None)
 
+    def layer(self, node: Node, inputs: Any, parameters: list[torch.Tensor], result: Any) -> None:
+        """Record a whole module as one node that owns `parameters`; the first tensor of `result` is its value."""
+        sources = tuple(value for tensor in tensors_in(inputs) if (value := self.value_of(tensor)) is not None)
+        params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in parameters))
+        self._add(node, sources, params, next(tensors_in(result)))
+
     def _bind(self, call: Call, made: Any, *, known: bool) -> None:
         """Give the tensors of a result their values: `made` is a node, a list of nodes, or a tensor to alias."""
         results = list(tensors_in(call.result))

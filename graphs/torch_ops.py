@@ -352,8 +352,8 @@ def _table() -> dict[str, Handler]:
         tile: "repeat tile repeat_interleave",
         pad: "pad _pad",
         flip: "flip fliplr flipud diagonal diag_embed diag",
-        constant: "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor new size dim"
-        " numel zero_ fill_ is_floating_point stride storage_offset data_ptr",
+        constant: "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor new size"
+        " dim numel zero_ fill_ is_floating_point stride storage_offset data_ptr",
         setitem: "__setitem__",
         resize: "interpolate upsample upsample_nearest upsample_bilinear",
         shuffle("DepthToSpace"): "pixel_shuffle",

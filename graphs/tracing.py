@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from archcast.errors import CaptureError, NetworkError
 from archcast.graphs.feeds import Feed, feed_of
 from archcast.graphs.graph import ComputationGraph
+from archcast.graphs.graph_layers import as_single_nodes
 from archcast.graphs.recording import Recorder
 
 Network = nn.Module | Callable[[], Any]
@@ -127,7 +128,7 @@ def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> C
     state = _state_on(module, device)
     recorder = Recorder(state[key] for key, _ in module.named_parameters())
     positional, named = feed.tensors(device, _float_type(module))
-    with torch.no_grad(), _evaluating(module), recorder:
+    with torch.no_grad(), _evaluating(module), as_single_nodes(module, recorder), recorder:
         for tensor in (*positional, *named.values()):
             recorder.input(tensor)
         outputs = torch.func.functional_call(module, state, positional, {**named, **feed.constants})
