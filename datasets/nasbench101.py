@@ -120,7 +120,11 @@ class NASBench101(SearchSpace[Cell]):
         return self.format(Cell(*canonical_cell(*cell)))
 
     def canonical(self, spec: str) -> str:
-        """The pruned cell with its vertices in canonical order."""
+        """The pruned cell with its vertices in canonical order.
+
+        As the authors do, isomorphic cells count as one, though where channels do not divide evenly the order of the
+        vertices decides which one gets the extra channel.
+        """
         cell = self.parse(spec)
         return self.format(Cell(*canonical_cell(cell.predecessors, cell.operations)))
 
