@@ -258,6 +258,9 @@ def _group_norm(draft: Draft, index: int) -> None:
 
 def _attention(draft: Draft, index: int) -> None:
     """`Softmax(q k^T [scaled] [masked]) v`; scales folded into q, k or the scores are part of it."""
+    shape = draft.node(index).shape
+    if draft.node(index).get("axis") != len(shape) - 1:
+        return
     inner = {index}
     step, masks = draft.inputs[index][0] if draft.inputs[index] else -1, list[int]()
     while step >= 0 and draft.op(step) in ("Mul", "Div", "Add", "Where") and not draft.node(step).params:
@@ -315,6 +318,58 @@ def _whole_pool(draft: Draft, index: int) -> None:
         draft.nodes[index] = global_average_pool(shape)
 
 
+def _padded_pool(draft: Draft, index: int) -> None:
+    """`AveragePool(Pad(x))`, how exporters write a padded pool that counts its padding."""
+    node, pad = draft.node(index), draft.only_input(index)
+    if pad is None or draft.op(pad) != "Pad" or draft.only_user(pad) != index or any(node.get("padding", ())):
+        return
+    source = draft.only_input(pad)
+    before, after = draft.node(source).shape if source is not None else (), draft.node(pad).shape
+    widths = [wide - narrow for wide, narrow in zip(after[2:], before[2:], strict=False)]
+    if source is None or len(before) != len(after) or before[:2] != after[:2] or any(width % 2 for width in widths):
+        return
+    padding = tuple(width // 2 for width in widths)
+    draft.fuse(index, (pad,), node.replace(attributes={**node.attributes, "padding": padding}), (source,))
+
+
+def _slices(draft: Draft, index: int) -> None:
+    """A slice of a slice, and slices of one value put together again in another order (a roll)."""
+    source, user = draft.only_input(index), draft.only_user(index)
+    if source is not None and draft.op(source) == "Slice" and draft.only_user(source) == index:
+        draft.fuse(index, (source,), draft.node(index), draft.inputs[source])
+        source = draft.only_input(index)
+    if user is None or source is None or draft.op(user) != "Concat" or draft.inputs[user][0] != index:
+        return
+    parts = draft.inputs[user]
+    whole = draft.node(source).shape
+    if len(parts) != 2 or draft.node(user).shape != whole or draft.node(user).params:
+        return
+    halves = all(draft.op(part) == "Slice" and draft.inputs[part] == (source,) for part in parts)
+    if halves and draft.fuse(user, parts, plain("Roll", whole), (source,)):
+        _rolls(draft, user)
+
+
+def _rolls(draft: Draft, index: int) -> None:
+    """A roll of a roll, one axis after the other."""
+    source = draft.only_input(index)
+    if source is not None and draft.op(source) == "Roll" and draft.only_user(source) == index:
+        draft.fuse(index, (source,), draft.node(index), draft.inputs[source])
+
+
+def _stacked_recurrence(draft: Draft, index: int) -> None:
+    """Recurrent layers one upon the other are one operation with several layers, as torch writes them."""
+    node, source = draft.node(index), draft.only_input(index)
+    if source is None or draft.op(source) != node.op or draft.only_user(source) != index:
+        return
+    below = draft.node(source)
+    same = all(node.get(name) == below.get(name) for name in ("hidden_size", "directions", "bias"))
+    if not same or node.get("input_size") != node.get("hidden_size") * node.get("directions"):
+        return
+    attributes = {**below.attributes, "layers": below.get("layers") + node.get("layers")}
+    fused = node.replace(attributes=attributes, macs=node.macs + below.macs)
+    draft.fuse(index, (source,), fused, draft.inputs[source])
+
+
 _PATTERNS: Final[tuple[tuple[tuple[str, ...], Callable[[Draft, int], None]], ...]] = (
     (("Clip",), _relu),
     (("Clip",), _hard_sigmoid),
@@ -326,5 +381,9 @@ _PATTERNS: Final[tuple[tuple[tuple[str, ...], Callable[[Draft, int], None]], ...
     (("ReduceMean",), _layer_norm),
     (("InstanceNormalization",), _group_norm),
     (("Softmax",), _attention),
+    (("AveragePool",), _padded_pool),
     (("AveragePool",), _whole_pool),
+    (("Slice",), _slices),
+    (("Roll",), _rolls),
+    (("LSTM", "GRU", "RNN"), _stacked_recurrence),
 )

@@ -1,8 +1,7 @@
 """Shapes of every value of an ONNX model, and the values of its small constants.
 
-Inputs get fixed sizes first (batch 1). Then ONNX shape inference and the evaluation of shape arithmetic take turns
-until neither finds anything new: what `Shape -> Gather -> Concat -> Reshape` computes becomes a constant that the next
-round of inference can use.
+Inputs get fixed sizes first (batch 1). ONNX shape inference runs over the whole model; then one pass in
+topological order evaluates shape arithmetic (`Shape -> Gather -> Concat`) and infers again the nodes that wait for it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ MAX_ELEMENTS: Final = 2**31
 """Largest activation; a shape beyond it is a mistake, not a network."""
 
 _MAX_WEIGHTS: Final = 2**42
-_MAX_ROUNDS: Final = 8
 _STANDARD: Final = ("", "ai.onnx")
 
 
@@ -37,6 +35,7 @@ class Shapes:
 
     shapes: dict[str, Shape] = field(default_factory=dict)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    elements: dict[str, int] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
 
 
@@ -138,7 +137,7 @@ def _check_elements(what: str, sizes: Iterable[int], limit: int) -> None:
 
 
 def infer(model: onnx.ModelProto) -> Shapes:
-    """All shapes of `model`, whose inputs are fixed. Changes `model`: computed constants become initializers.
+    """All shapes of `model`, whose inputs are fixed and whose nodes are in topological order.
 
     Raises:
         NetworkError: shape inference refuses the model, or a shape is beyond `MAX_ELEMENTS`.
@@ -146,16 +145,13 @@ def infer(model: onnx.ModelProto) -> Shapes:
     found = Shapes()
     for tensor in model.graph.initializer:
         _check_elements(f"initializer {tensor.name!r}", tensor.dims, _MAX_WEIGHTS)
+        found.elements[tensor.name] = tensor.data_type
         if prod(tensor.dims) <= KEEP and (array := to_array(tensor)) is not None:
             found.constants[tensor.name] = array
-    for _ in range(_MAX_ROUNDS):
-        _read_shapes(_infer_once(model), model, found)
-        computed = _evaluate(model, found)
-        guessed = _guess(model, found) if found.incomplete and not computed else []
-        if not found.incomplete or not (computed or guessed):
-            break
-        _insert(model, computed, found)
-        model.graph.value_info.extend(guessed)
+    _read_shapes(_infer_once(model), model, found)
+    for node in model.graph.node:
+        if not _evaluate(node, found) and any(name in found.incomplete for name in node.output):
+            _infer_node(node, model, found)
     for name, shape in found.shapes.items():
         if prod(shape) > MAX_ELEMENTS and name not in found.constants:
             raise NetworkError(f"value {name!r} would have shape {list(shape)}, which is too large to be real")
@@ -184,6 +180,8 @@ def _read_shapes(inferred: onnx.ModelProto, model: onnx.ModelProto, found: Shape
     while graphs:
         graph = graphs.pop()
         for value in (*graph.input, *graph.value_info, *graph.output):
+            if value.type.HasField("tensor_type"):
+                found.elements.setdefault(value.name, value.type.tensor_type.elem_type)
             if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
                 dims = value.type.tensor_type.shape.dim
                 found.shapes[value.name] = tuple(dim.dim_value if dim.dim_value > 0 else 1 for dim in dims)
@@ -198,18 +196,60 @@ def _read_shapes(inferred: onnx.ModelProto, model: onnx.ModelProto, found: Shape
                 graphs.extend(attribute.g for attribute in node.attribute if attribute.HasField("g"))
 
 
-def _evaluate(model: onnx.ModelProto, found: Shapes) -> list[str]:
-    """Evaluate the nodes whose inputs are known; return the names of the new constants."""
-    fresh: list[str] = []
-    for node in model.graph.node:
-        if not node.output or node.output[0] in found.constants or node.domain not in _STANDARD:
-            continue
-        value = constant_value(node, found)
-        if value is not None:
-            found.constants[node.output[0]] = value
-            found.shapes[node.output[0]] = value.shape
-            fresh.append(node.output[0])
-    return fresh
+def _evaluate(node: onnx.NodeProto, found: Shapes) -> bool:
+    """Evaluate a node whose inputs are known."""
+    if not node.output or node.domain not in _STANDARD:
+        return False
+    value = constant_value(node, found)
+    if value is None:
+        return False
+    name = node.output[0]
+    found.constants[name], found.shapes[name] = value, value.shape
+    found.incomplete.discard(name)
+    return True
+
+
+def _infer_node(node: onnx.NodeProto, model: onnx.ModelProto, found: Shapes) -> None:
+    """Infer the outputs of one node again, now that the constants it reads are known.
+
+    What stays open depends on data, or the operation is unknown: such sizes count as 1, and a value without any
+    shape takes that of the first input.
+    """
+    inferred = _node_types(node, model, found) if node.domain in _STANDARD else {}
+    first = next((found.shapes[name] for name in node.input if name in found.shapes), ())
+    for name in node.output:
+        tensor = inferred[name].tensor_type if name in inferred else None
+        if tensor is not None and tensor.HasField("shape"):
+            found.shapes[name] = tuple(dim.dim_value if dim.dim_value > 0 else 1 for dim in tensor.shape.dim)
+            found.elements[name] = tensor.elem_type
+        elif name:
+            found.shapes.setdefault(name, first)
+        found.incomplete.discard(name)
+
+
+def _node_types(node: onnx.NodeProto, model: onnx.ModelProto, found: Shapes) -> dict[str, onnx.TypeProto]:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in _STANDARD), 1)
+    names = [name for name in node.input if name]
+    if any(name not in found.shapes for name in names) or node.op_type in ("If", "Loop", "Scan"):
+        return {}
+    types = {
+        name: onnx.helper.make_tensor_type_proto(found.elements.get(name) or onnx.TensorProto.FLOAT, found.shapes[name])
+        for name in names
+    }
+    data = {
+        name: onnx.numpy_helper.from_array(np.ascontiguousarray(found.constants[name]), name)
+        for name in names
+        if name in found.constants and found.constants[name].dtype.kind in "iufb"
+    }
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset)
+        return dict(
+            onnx.shape_inference.infer_node_outputs(
+                schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version or 8
+            )
+        )
+    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return {}  # a node ONNX cannot infer is treated like an unknown one
 
 
 def constant_value(node: onnx.NodeProto, found: Shapes) -> NDArray[Any] | None:
@@ -240,32 +280,3 @@ def _constant(node: onnx.NodeProto) -> NDArray[Any] | None:
         if attribute.name in ("value_int", "value_ints"):
             return np.asarray(_attribute(attribute), dtype=np.int64)
     return None
-
-
-def _guess(model: onnx.ModelProto, found: Shapes) -> list[onnx.ValueInfoProto]:
-    """Operations ONNX does not know keep, for want of better, the shape of their first input."""
-    guessed = []
-    for node in model.graph.node:
-        name = node.output[0] if node.output else ""
-        if not name or name in found.shapes or (node.domain in _STANDARD and onnx.defs.has(node.op_type)):
-            continue
-        source = next((value for value in node.input if value in found.shapes), None)
-        if source is not None:
-            shape = found.shapes[name] = found.shapes[source]
-            guessed.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
-    return guessed
-
-
-def _insert(model: onnx.ModelProto, names: Sequence[str], found: Shapes) -> None:
-    """Replace the nodes that compute the constants `names` by initializers, so that inference can use the values."""
-    wanted = {name for name in names if found.constants[name].dtype.kind in "iufb"}
-    kept = []
-    for node in model.graph.node:
-        if len(node.output) == 1 and node.output[0] in wanted:
-            array = np.ascontiguousarray(found.constants[node.output[0]])
-            model.graph.initializer.append(onnx.numpy_helper.from_array(array, node.output[0]))
-        else:
-            kept.append(node)
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
