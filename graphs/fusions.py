@@ -333,20 +333,28 @@ def _padded_pool(draft: Draft, index: int) -> None:
 
 
 def _slices(draft: Draft, index: int) -> None:
-    """A slice of a slice, and slices of one value put together again in another order (a roll)."""
-    source, user = draft.only_input(index), draft.only_user(index)
-    if source is not None and draft.op(source) == "Slice" and draft.only_user(source) == index:
-        draft.fuse(index, (source,), draft.node(index), draft.inputs[source])
-        source = draft.only_input(index)
-    if user is None or source is None or draft.op(user) != "Concat" or draft.inputs[user][0] != index:
+    """Slices of a slice are slices of its source."""
+    users = draft.users[index]
+    if users and not draft.node(index).params and all(draft.op(user) == "Slice" for user in users):
+        for user in users:
+            draft.inputs[user] = draft.inputs[index]
+            draft.users[draft.inputs[index][0]].append(user)
+        draft.users[draft.inputs[index][0]].remove(index)
+        draft.nodes[index], draft.inputs[index], draft.users[index] = None, (), []
+
+
+def _halves(draft: Draft, index: int) -> None:
+    """Two slices of one value put together again in another order are a roll."""
+    parts = draft.inputs[index]
+    if len(parts) != 2 or draft.node(index).params or any(draft.op(part) != "Slice" for part in parts):
         return
-    parts = draft.inputs[user]
-    whole = draft.node(source).shape
-    if len(parts) != 2 or draft.node(user).shape != whole or draft.node(user).params:
+    source = draft.only_input(parts[0])
+    if source is None or parts[0] == parts[1] or draft.inputs[parts[1]] != (source,):
         return
-    halves = all(draft.op(part) == "Slice" and draft.inputs[part] == (source,) for part in parts)
-    if halves and draft.fuse(user, parts, plain("Roll", whole), (source,)):
-        _rolls(draft, user)
+    whole = draft.node(index).shape
+    same_size = prod(draft.node(source).shape) == prod(whole)
+    if same_size and draft.fuse(index, parts, plain("Roll", whole), (source,)):
+        _rolls(draft, index)
 
 
 def _rolls(draft: Draft, index: int) -> None:
@@ -384,6 +392,7 @@ _PATTERNS: Final[tuple[tuple[tuple[str, ...], Callable[[Draft, int], None]], ...
     (("AveragePool",), _padded_pool),
     (("AveragePool",), _whole_pool),
     (("Slice",), _slices),
+    (("Concat",), _halves),
     (("Roll",), _rolls),
     (("LSTM", "GRU", "RNN"), _stacked_recurrence),
 )

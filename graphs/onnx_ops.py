@@ -124,7 +124,7 @@ Made = Node | View | list[Node | View]
 Handler = Callable[[Call], Made]
 
 _VIEWS = """Identity Reshape Transpose Flatten Squeeze Unsqueeze Expand Dropout Cast CastLike OptionalGetElement
-Optional BitCast"""
+Optional BitCast SplitToSequence"""
 
 SIMPLE = {
     "Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Swish": "Swish", "Mish": "Mish", "HardSwish": "HardSwish",
@@ -144,8 +144,8 @@ SIMPLE = {
     "Random": "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial",
     "Constant": "ConstantOfShape Constant", "Size": "Shape Size NonMaxSuppression",
     "LpNormalization": "LpNormalization MeanVarianceNormalization",
-    "Sequence": "SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap"
-    " SplitToSequence ConcatFromSequence ReverseSequence OptionalHasElement",
+    "Sequence": "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap"
+    " ConcatFromSequence ReverseSequence OptionalHasElement",
     "Text": "StringNormalizer StringConcat StringSplit RegexFullMatch TfIdfVectorizer ImageDecoder",
 }  # fmt: skip
 
@@ -338,7 +338,7 @@ def _table() -> dict[str, Handler]:
         "LeakyRelu": with_number("LeakyRelu", 0.01), "Elu": with_number("Elu", 1.0), "Celu": with_number("Celu", 1.0),
         "ThresholdedRelu": with_number("ThresholdedRelu", 1.0), "Softmax": softmax("Softmax"),
         "LogSoftmax": softmax("LogSoftmax"), "Hardmax": softmax("Softmax"), "Concat": cat, "Gather": gather,
-        "Slice": cut, "Split": split, "Tile": tile, "Pad": pad, "Resize": resize, "Upsample": resize,
+        "Slice": cut, "SequenceAt": simple("Slice"), "Split": split, "Tile": tile, "Pad": pad, "Resize": resize, "Upsample": resize,
         "CenterCropPad": pad, "DepthToSpace": shuffle, "SpaceToDepth": shuffle,
     }  # fmt: skip
     from archcast.graphs.onnx_ops_layers import LAYERS
