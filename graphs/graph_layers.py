@@ -44,7 +44,7 @@ def as_single_nodes(module: nn.Module, recorder: Recorder) -> Iterator[None]:
     """Inside the block, `recorder` sees each message-passing layer of `module` as one call."""
     layers = message_passing_layers(module)
     for layer in layers:
-        layer.forward = _recorded(layer, layer.forward, recorder)  # type: ignore[method-assign]
+        layer.forward = _recorded(layer, layer.forward, recorder)
     try:
         yield
     finally:
