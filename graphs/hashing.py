@@ -98,7 +98,7 @@ def _group(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
 
 def _sweep(labels: HashArray, steps: list[_Step]) -> HashArray:
     """state[v] = mix(label[v], sum over its edges of mix(state[other end], input slot)), in the order of `steps`."""
-    state = labels.copy()
+    state = _mix(labels)
     for step in steps:
         if len(step.others):
             state[step.nodes] = _mix(labels[step.nodes] + _sum_edges(state, step) * _FORWARD)

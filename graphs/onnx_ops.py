@@ -1,8 +1,8 @@
 """Table of ONNX operations: what each node becomes in the graph.
 
-A handler takes a `Call` and returns a node, a `View` (another name of an input), or a list of them, one per output; outputs
-it leaves out (masks, states, statistics) are parts of the first one.
-`HANDLERS` is keyed by op type. Layers with weights are in `onnx_ops_layers`. Attributes are those the torch side sets.
+A handler takes a `Call` and returns a node, a `View` (another name of an input), or a list of them, one per output;
+outputs it leaves out (masks, states, statistics) are parts of the first one. `HANDLERS` is keyed by op type; layers
+with weights are in `onnx_ops_layers`. Attributes are those the torch side sets.
 """
 
 from __future__ import annotations
@@ -338,8 +338,8 @@ def _table() -> dict[str, Handler]:
         "LeakyRelu": with_number("LeakyRelu", 0.01), "Elu": with_number("Elu", 1.0), "Celu": with_number("Celu", 1.0),
         "ThresholdedRelu": with_number("ThresholdedRelu", 1.0), "Softmax": softmax("Softmax"),
         "LogSoftmax": softmax("LogSoftmax"), "Hardmax": softmax("Softmax"), "Concat": cat, "Gather": gather,
-        "Slice": cut, "SequenceAt": simple("Slice"), "Split": split, "Tile": tile, "Pad": pad, "Resize": resize, "Upsample": resize,
-        "CenterCropPad": pad, "DepthToSpace": shuffle, "SpaceToDepth": shuffle,
+        "Slice": cut, "SequenceAt": simple("Slice"), "Split": split, "Tile": tile, "Pad": pad, "Resize": resize,
+        "Upsample": resize, "CenterCropPad": pad, "DepthToSpace": shuffle, "SpaceToDepth": shuffle,
     }  # fmt: skip
     from archcast.graphs.onnx_ops_layers import LAYERS
 

@@ -147,17 +147,16 @@ class _Parser:
     def _inputs(self, *, chained: bool) -> tuple[tuple[int, ...], int]:
         self._expect("(")
         inputs, params = list[int](), 0
-        if self._accept(")"):
-            return (), 0
-        while True:
+        closed = self._accept(")")
+        while not closed:
             if (match := self._take(r"Param\[(\d{1,18})\]")) is not None:
                 params = int(match[1])
                 self._expect(")")
                 break
             inputs.append(self._reference(chained=chained))
-            if self._accept(")"):
-                break
-            self._expect(",")
+            closed = self._accept(")")
+            if not closed:
+                self._expect(",")
         if chained and inputs != [len(self.nodes) - 1]:
             raise self._error("a node inside a chain reads 'prev' and nothing else")
         return tuple(inputs), params
