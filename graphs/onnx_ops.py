@@ -277,12 +277,19 @@ def cat(call: Call) -> Made:
     return concat(tuple(part.shape for part in parts), axis)
 
 
+def _keeps_all(index: NDArray[Any], shape: Shape, axis: int) -> bool:
+    """Whether indexing `axis` picks every entry in order, as an exported `as_strided` does."""
+    return bool(shape) and np.array_equal(index.reshape(-1), np.arange(shape[axis % len(shape)]))
+
+
 def gather(call: Call) -> Made:
     """An embedding, a `Slice` by a constant index, or rows picked by position."""
     data, index = call.required(0), call.required(1)
     if data.node is None and data.params and len(data.shape) == 2 and index.node is not None:
         return embedding(call.shape, *data.shape)
     if index.node is None and data.node is not None:
+        if index.array is not None and _keeps_all(index.array, data.shape, call.integer("axis")):
+            return View(data)
         if prod(call.shape) == prod(data.shape) and prod(index.shape) == 1:
             return View(data)
         if prod(index.shape) == 1:

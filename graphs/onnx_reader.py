@@ -47,6 +47,9 @@ _WEIGHTS: Final = {
     "LayerNormalization": (1, 2), "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "PRelu": (1,),
 }  # fmt: skip
 """Inputs of layers that hold weights even where a model writes them as `Constant` nodes."""
+_SHAPE_ONLY: Final = frozenset({"Shape", "Size", "ConstantOfShape", "EyeLike"})
+_FIRST_ONLY: Final = frozenset({"CastLike", "Expand", "Reshape", "Tile", "Slice", "Pad", "Unsqueeze", "Squeeze"})
+"""Constants made by these take over no parameters, or only those of their first input."""
 _CONTROL: Final = frozenset({"If", "Loop", "Scan"})
 
 
@@ -253,6 +256,10 @@ class _Reader:
         params = NO_PARAMS.union(*(value.params for value in present))
         standard = node.domain in _STANDARD
         if all(value.node is None for value in present) and not (standard and node.op_type.startswith("Random")):
+            if node.op_type in _SHAPE_ONLY:
+                params = NO_PARAMS
+            elif node.op_type in _FIRST_ONLY and inputs[0] is not None:
+                params = inputs[0].params
             self._fold(node, params)
             return
         handler = handlers().get(node.op_type) if standard else None
