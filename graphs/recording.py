@@ -27,6 +27,7 @@ from archcast.graphs.calls import Alias, Call, Chain
 from archcast.graphs.graph import ComputationGraph, Node
 from archcast.graphs.nodes import plain, unknown
 from archcast.graphs.shadows import READS, Shadows
+from archcast.graphs.shortcuts import shortcut
 from archcast.graphs.torch_ops import HANDLERS
 
 _NO_PARAMS: frozenset[int] = frozenset()
@@ -90,7 +91,9 @@ class Recorder(TorchFunctionMode):
         if any(tensor.device.type == "meta" for tensor in tensors):
             args, kwargs, tensors = self._move_to_meta(args, kwargs, tensors)
         before = tuple(tensors[0].shape)
-        result = func(*args, **kwargs)
+        result = shortcut(name, args, kwargs)
+        if result is None:
+            result = func(*args, **kwargs)
         call = Call(name, args, kwargs, result, tensors, before, self)
         made = handler(call) if handler else None
         if made == [] and isinstance(result, torch.Tensor):
