@@ -57,16 +57,15 @@ def _read(path: Path) -> onnx.ModelProto:
         raise MissingDataError(f"{path} {what}; give the path of an .onnx file")
     if path.stat().st_size == 0:
         raise NetworkError(f"{path} is empty, so it is not an ONNX file; export or download it again")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        view = memoryview(content)
-        try:
-            return onnx.ModelProto.FromString(b"".join(_without_weights(view)))
-        except (DecodeError, _BrokenError) as error:
-            raise NetworkError(
-                f"{path} is not an ONNX file, or is truncated ({error}); export or download it again"
-            ) from error
-        finally:
-            view.release()
+    try:
+        with path.open("rb") as file:
+            # Not closed by hand: an error on the way still refers to parts of the map through its traceback.
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return onnx.ModelProto.FromString(b"".join(_without_weights(content)))
+    except (DecodeError, _BrokenError) as error:
+        raise NetworkError(
+            f"{path} is not an ONNX file, or is truncated ({error}); export or download it again"
+        ) from error
 
 
 class _BrokenError(Exception):

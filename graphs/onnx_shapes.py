@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.numpy_helper
 import onnx.shape_inference
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ MAX_ELEMENTS: Final = 2**31
 
 _MAX_WEIGHTS: Final = 2**42
 _STANDARD: Final = ("", "ai.onnx")
+_REFUSALS: Final = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError)
 
 
 @dataclass
@@ -37,6 +39,9 @@ class Shapes:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     elements: dict[str, int] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
+
+
+_VALUE_FIELDS: Final = frozenset({"f", "i", "s", "t", "g", "floats", "ints", "strings", "tensors", "graphs"})
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
@@ -52,7 +57,14 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
-    value: Any = onnx.helper.get_attribute_value(attribute)
+    if attribute.type == onnx.AttributeProto.UNDEFINED:  # files before ONNX 1.2 leave the type out
+        present = [field.name for field, _ in attribute.ListFields() if field.name in _VALUE_FIELDS]
+        if len(present) != 1:
+            raise ValueError(f"{attribute.name!r} has no type")
+        value: Any = getattr(attribute, present[0])
+        value = list(value) if present[0].endswith("s") and len(present[0]) > 1 else value
+    else:
+        value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value
@@ -161,7 +173,7 @@ def infer(model: onnx.ModelProto) -> Shapes:
 def _infer_once(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         # Recorded shapes that contradict the inferred ones are the usual cause: infer without them.
         bare = onnx.ModelProto()
         bare.CopyFrom(model)
@@ -170,7 +182,7 @@ def _infer_once(model: onnx.ModelProto) -> onnx.ModelProto:
             value.type.Clear()
         try:
             return onnx.shape_inference.infer_shapes(bare, check_type=False, strict_mode=False, data_prop=False)
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        except _REFUSALS:
             raise NetworkError(f"the shapes of this model cannot be inferred: {str(error).strip()[:300]}") from error
 
 
@@ -248,7 +260,7 @@ def _node_types(node: onnx.NodeProto, model: onnx.ModelProto, found: Shapes) -> 
                 schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version or 8
             )
         )
-    except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    except (onnx.defs.SchemaError, *_REFUSALS):
         return {}  # a node ONNX cannot infer is treated like an unknown one
 
 
