@@ -1,0 +1,142 @@
+"""`archcast train` and `archcast evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archcast.cli_output import figure, figure_with_interval, note, print_json, print_table, write_csv
+from archcast.errors import ConfigError
+
+_FIELDS = ("benchmark", "task", "metric", "epochs", "labels", "table", "spaces", "exclude", "seed", "output", "name")
+
+
+def add_train(parser: Any) -> None:
+    parser.description = """Fit a predictor, save it as a bundle, and test it on the networks it got no label of.
+
+examples:
+  archcast train --output my_predictor                                  156 labels of NAS-Bench-201
+  archcast train --benchmark nas-bench-macro --labels 66 --output macro
+  archcast train --table measured.csv --output mine                     columns arch and score
+  archcast train --config configs/base.yaml --exclude nasbench201 --output base_without_201
+
+Options given here replace those of --config. `python train.py` is the same command."""
+    text: dict[str, Any] = {"type": str, "default": None}
+    number: dict[str, Any] = {"type": int, "default": None}
+    names: dict[str, Any] = {"type": str, "nargs": "+", "default": None, "metavar": "SPACE"}
+    parser.add_argument("--config", **text, metavar="FILE", help="YAML file with any of the options below")
+    parser.add_argument("--benchmark", **text, help="benchmark to take labels from (nasbench201 when left out)")
+    parser.add_argument("--task", **text, help="data set, such as cifar10; the benchmark's first when left out")
+    parser.add_argument("--metric", **text, help="val or test accuracy; each benchmark has a fixed default")
+    parser.add_argument("--epochs", **number, help="train length behind the labels; the longest when left out")
+    parser.add_argument("--labels", **number, help="number of random labels (156; all rows of a table)")
+    parser.add_argument("--table", **text, metavar="FILE", help="CSV, Parquet or JSONL with columns arch and score")
+    parser.add_argument("--spaces", **names, help="pretrain on all of these benchmarks together")
+    parser.add_argument("--exclude", **names, help="spaces to leave out of --spaces")
+    parser.add_argument("--seed", **number, help="draws the labels and seeds the heads (0)")
+    parser.add_argument("--output", **text, metavar="DIR", help="folder for the bundle; nothing is saved without")
+    parser.add_argument("--name", **text, help="name on the model card")
+
+
+def run_train(options: Any) -> int:
+    from archcast.predictor.config import TrainConfig
+    from archcast.predictor.training import run_training
+
+    given = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
+    config = TrainConfig.from_file(options.config, **given) if options.config else TrainConfig.from_dict(given)
+    training = run_training(config, progress=True, report=note)
+    if options.json:
+        print_json({**training.metrics, "output": str(training.output) if training.output else None})
+        return 0
+    print_results("Networks it got no label of", training.metrics["results"])
+    note(f"done in {training.metrics['seconds']:.1f} s")
+    if training.output is None:
+        note("nothing was saved; add --output DIR to keep the predictor")
+    return 0
+
+
+def print_results(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of evaluation rows, with intervals where the rows have them."""
+    if not rows:
+        return
+    columns = ["benchmark", "ranked", "method", "labels", "Kendall tau", "Spearman rho", "top-10 regret", "coverage"]
+    print_table(
+        title,
+        columns,
+        [
+            [
+                f"{row['benchmark']} {row['task']}".strip(),
+                f"{row['networks']:,} {row['subset']}",
+                str(row["method"]),
+                f"{row['labels']:,}",
+                figure_with_interval(row, "tau"),
+                figure_with_interval(row, "rho"),
+                figure_with_interval(row, "regret", 2),
+                figure(row.get("coverage")),
+            ]
+            for row in rows
+        ],
+        left=3,
+    )
+
+
+def add_evaluate(parser: Any) -> None:
+    parser.description = """Score predictors on benchmarks, beside #params, MACs and their rank mean.
+
+examples:
+  archcast evaluate --benchmark nasbench201 --sizes 78 156 --seeds 0 1 2
+  archcast evaluate --protocol zero-shot --benchmark nasbench201 nas-bench-macro nats-sss --csv zero_shot.csv
+
+few-shot   train on n random labels, rank the whole space (protocol P1); also without the training
+           networks, and without every network that is the same as one of them.
+zero-shot  leave one space out: train on all other benchmarks named, rank a sample of the one left out.
+Intervals are 95 % bootstrap intervals over seeds and networks."""
+    parser.add_argument("--protocol", type=str, default="few-shot", help="few-shot or zero-shot")
+    parser.add_argument(
+        "--benchmark", type=str, nargs="+", default=["nasbench201"], metavar="NAME", help="benchmarks to score"
+    )
+    parser.add_argument("--task", type=str, default=None, help="data set; the benchmark's first when left out")
+    parser.add_argument("--metric", type=str, default=None, help="val or test accuracy")
+    parser.add_argument("--sizes", type=int, nargs="+", default=None, help="numbers of labels; the published ones")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one run for each")
+    parser.add_argument("--sample", type=int, default=3000, help="zero-shot: networks to rank per seed")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples over networks; 0 for none")
+    parser.add_argument("--csv", type=str, default=None, metavar="FILE", help="also write one row per run to this file")
+
+
+def run_evaluate(options: Any) -> int:
+    from archcast.datasets.benchmark import load_benchmark
+    from archcast.predictor.evaluation import Result, few_shot, summarise, zero_shot
+
+    if options.protocol not in ("few-shot", "zero-shot"):
+        raise ConfigError(f"unknown protocol {options.protocol!r}; choose few-shot or zero-shot")
+    if any(seed < 0 for seed in options.seeds):
+        raise ConfigError("seeds must not be negative")
+    if options.resamples < 0 or options.sample < 2:
+        raise ConfigError("--resamples must not be negative and --sample at least 2")
+    benchmarks = [load_benchmark(name, options.task, metric=options.metric) for name in options.benchmark]
+    results: list[Result] = []
+    if options.protocol == "few-shot":
+        for bench in benchmarks:
+            results += few_shot(bench, options.sizes, options.seeds, resamples=options.resamples)
+    else:
+        results = zero_shot(
+            benchmarks, _pretrain, options.benchmark, options.seeds, sample=options.sample, resamples=options.resamples
+        )
+    records, summary = [result.to_record() for result in results], summarise(results)
+    if options.csv:
+        write_csv(options.csv, records)
+    if options.json:
+        print_json({"summary": summary, "runs": records})
+        return 0
+    print_results(f"{options.protocol}, mean of {len(set(options.seeds))} seeds", summary)
+    if options.csv:
+        note(f"wrote {options.csv}")
+    return 0
+
+
+def _pretrain(spaces: Sequence[str]) -> Any:
+    from archcast.predictor.pretraining import pretrain
+
+    note(f"pretraining on {', '.join(spaces)}")
+    return pretrain(spaces, seed=0, progress=True)
