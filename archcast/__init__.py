@@ -20,9 +20,21 @@ __version__ = "0.1.0"
 _PUBLIC: dict[str, str] = {
     "ArchcastError": "archcast.errors",
     "ComputationGraph": "archcast.graphs.graph",
+    "Benchmark": "archcast.datasets.benchmark",
     "GraphBatch": "archcast.graphs.graph",
     "Node": "archcast.graphs.graph",
+    "Prediction": "archcast.predictor.prediction",
+    "Predictions": "archcast.predictor.prediction",
+    "Predictor": "archcast.predictor.predictor",
+    "SearchSpace": "archcast.datasets.space",
     "capture": "archcast.graphs.capture",
+    "encode": "archcast.encoders.features",
+    "get_space": "archcast.datasets.spaces",
+    "list_benchmarks": "archcast.datasets.benchmark",
+    "list_tasks": "archcast.datasets.benchmark",
+    "load_benchmark": "archcast.datasets.benchmark",
+    "predict": "archcast.predictor.api",
+    "read_table": "archcast.datasets.tables",
 }
 """Public name -> the module that holds it; imported on first use, so that `import archcast` stays light."""
 

@@ -1,0 +1,82 @@
+"""Features relative to a pool: where a network stands among those it is compared with.
+
+A statistic means different things in different search spaces; its rank among comparable networks means nearly the
+same. Ranks alone, though, blow a statistic that hardly varies (a shortcut that is sometimes a convolution) up to the
+size of one that varies a lot. Each rank is therefore scaled by how much its statistic varies in the pool:
+
+    z_ij = normal score of the rank of x_ij in column j * g_j,   g_j = a_j / (a_j + 0.1)
+
+where the amplitude a_j is the standard deviation of column j, divided by its mean unless the column is a logarithm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from archcast.encoders.features import FEATURE_NAMES
+
+FloatArray = NDArray[np.float64]
+
+_HALF_GATE: Final = 0.1
+_QUANTILES: Final = 512  # rows a reference pool keeps
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Reference distribution of every feature.
+
+    Attributes:
+        rows: `[R, F]` each column sorted, at most 512 evenly spaced quantiles.
+        amplitude: `[F]` how much each feature varies, relative to its size; 0 for a constant.
+    """
+
+    rows: NDArray[np.float32]
+    amplitude: FloatArray
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> Pool:
+        """The pool of the networks with these features, `[n, F]`."""
+        rounded = _rounded(features)
+        ordered = np.sort(rounded, axis=0)
+        if len(ordered) > _QUANTILES:
+            ordered = ordered[np.linspace(0, len(ordered) - 1, _QUANTILES).round().astype(np.int64)]
+        return cls(ordered, amplitude(rounded))
+
+    def relative(self, features: NDArray[np.float32]) -> FloatArray:
+        """`[m, F]` gated normal scores of `features` in this pool."""
+        rounded = _rounded(features)
+        size = len(self.rows)
+        gate = self.amplitude / (self.amplitude + _HALF_GATE)
+        result = np.zeros(features.shape)
+        for column in np.flatnonzero(gate):
+            below = np.searchsorted(self.rows[:, column], rounded[:, column], side="left")
+            upto = np.searchsorted(self.rows[:, column], rounded[:, column], side="right")
+            result[:, column] = norm.ppf(np.clip((below + upto) / 2, 0.5, size - 0.5) / size) * gate[column]
+        return result
+
+
+def amplitude(features: NDArray[np.float32]) -> FloatArray:
+    """`[F]` standard deviation of each column of `[n, F]`, divided by its mean unless it is a logarithm; at most 1."""
+    values = features.astype(np.float64)
+    spread, size = values.std(axis=0), np.abs(values.mean(axis=0))
+    relative = np.where(_IS_LOG, spread, spread / np.maximum(size, 1e-9))
+    return np.where(spread > 1e-5, np.minimum(relative, 1.0), 0.0)
+
+
+def _is_logarithm(name: str) -> bool:
+    """Sizes on a log scale, whose spread is relative already; logs of path counts grow like depths and are not."""
+    statistic = name.rpartition("/")[2]
+    return statistic.startswith(("log_", "mean_log", "max_log", "min_log", "last_log")) and not name.endswith("_paths")
+
+
+_IS_LOG: Final = np.asarray([_is_logarithm(name) for name in FEATURE_NAMES])
+
+
+def _rounded(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Four decimals: sums of float32 in another order must not become different ranks."""
+    return np.round(features, 4)

@@ -1,0 +1,31 @@
+"""`archcast.predict`: the shortest way from networks to forecasts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from archcast.predictor.prediction import Predictions
+from archcast.predictor.predictor import Predictor
+
+
+def predict(
+    networks: Any, *, task: str = "cifar10", predictor: str = "base", input_shape: tuple[int, ...] | None = None
+) -> Predictions:
+    """Forecast `networks` with a pretrained predictor.
+
+    Args:
+        networks: one network or a list: torch modules, callables that make them, ONNX files or protos, exported
+            programs, zoo names ("timm:resnet50"), benchmark specs ("nasbench201:|...|"), computation graphs.
+        task: the task whose value is wanted; the predictor must know it.
+        predictor: built-in name, directory or hub id.
+        input_shape: shape of one input batch, for networks that do not fix it.
+    """
+    loaded = _load(predictor)
+    loaded.input_shape = input_shape
+    return loaded.predict(networks, task=task)
+
+
+@lru_cache(4)
+def _load(name: str) -> Predictor:
+    return Predictor.from_pretrained(name)

@@ -1,0 +1,279 @@
+"""Bundles: a predictor as plain data on disk.
+
+    config.json        schema, task, unit, versions, which parts follow
+    model.safetensors  every array
+    gbdt.txt           LightGBM's own text
+    vocab.json         op vocabulary and feature names it was trained with
+    metrics.json       what was measured when it was made
+    README.md          model card
+
+Nothing in a bundle is executed: no pickle is read or written, and every field is checked before use.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.encoders.features import FEATURE_NAMES, VERSION
+from archcast.encoders.pool import Pool
+from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
+from archcast.graphs.vocabulary import OPS
+from archcast.predictor.blend import Blend, Head
+from archcast.predictor.calibration import Calibration
+from archcast.predictor.familiarity import Familiarity
+from archcast.predictor.gaussian_process import GaussianProcessHead
+from archcast.predictor.gbdt import GBDTHead
+from archcast.predictor.ranker import PoolRanker
+from archcast.predictor.ridge import RidgeHead
+
+if TYPE_CHECKING:
+    from archcast.predictor.predictor import Predictor
+
+Arrays = dict[str, NDArray[Any]]
+
+SCHEMA_VERSION = 1
+BUILT_IN = Path(__file__).resolve().parent.parent / "pretrained"
+_FILES = ("config.json", "model.safetensors", "vocab.json")
+_ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {"gp": GaussianProcessHead, "ridge": RidgeHead}
+
+
+def save(predictor: Predictor, directory: Path, *, metrics: dict[str, Any], card: str | None) -> Path:
+    """Write `predictor` into `directory`: first beside it, then by one rename, so a crash leaves no half bundle."""
+    from safetensors.numpy import save_file
+
+    if predictor.fitted is None and predictor.ranker is None:
+        raise NotFittedError("there is nothing to save: fit the predictor first")
+    arrays, config, text = _pack(predictor)
+    vocabulary = {"ops": list(OPS), "features": list(FEATURE_NAMES)}
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            save_file(arrays, fresh / "model.safetensors")
+            for name, content in (("config", config), ("vocab", vocabulary), ("metrics", metrics)):
+                (fresh / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            if text is not None:
+                (fresh / "gbdt.txt").write_text(text)
+            (fresh / "README.md").write_text(card or _plain_card(predictor))
+            fresh.chmod(0o755)
+            _replace(fresh, directory)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(
+            f"could not write the bundle {directory}: {error}; free space or choose another folder"
+        ) from error
+    return directory
+
+
+def load(name: str | Path) -> Predictor:
+    """Read a bundle by built-in name, directory, or hub id."""
+    directory = _find(str(name))
+    config = _read_json(directory / "config.json")
+    _check_config(directory, config)
+    arrays = _read_arrays(directory / "model.safetensors")
+    vocabulary = _read_json(directory / "vocab.json")
+    if vocabulary.get("features") != list(FEATURE_NAMES) or config.get("feature_version") != VERSION:
+        raise BundleError(f"{directory} was made with other features than this version has; train it again")
+    try:
+        return _unpack(directory, config, arrays)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{directory} is damaged: {type(error).__name__}: {error}; save the predictor again"
+        ) from error
+
+
+def built_in_names() -> list[str]:
+    """Names `from_pretrained` knows without a path."""
+    return sorted(path.parent.name for path in BUILT_IN.glob("*/config.json"))
+
+
+def _find(name: str) -> Path:
+    for directory in (BUILT_IN / name, Path(name)):
+        if (directory / "config.json").is_file():
+            return directory
+    if Path(name).is_dir():
+        raise BundleError(f"{name} is a folder without config.json, not a saved predictor")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name)
+    raise UnknownNameError(f"no predictor {name!r}: give one of {built_in_names()}, a folder, or a hub id 'owner/name'")
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "gbdt.txt", "README.md"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError, OSError) as error:
+        raise UnknownNameError(
+            f"no predictor {name!r}: it is neither built in ({built_in_names()}) nor a folder; the hub says: {error}"
+        ) from error
+
+
+def _replace(fresh: Path, directory: Path) -> None:
+    if not directory.exists():
+        fresh.rename(directory)
+        return
+    if any(directory.iterdir()) and not (directory / "config.json").is_file():
+        raise StorageError(f"{directory} holds other files than a bundle; choose an empty or new folder")
+    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent)) / "bundle"
+    directory.rename(old)
+    fresh.rename(directory)
+    shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
+    arrays: Arrays = {}
+    config: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "feature_version": VERSION,
+        "task": predictor.task,
+        "unit": predictor.unit,
+        "input_shape": predictor.input_shape,
+        "blend": None,
+        "ranker": None,
+    }
+    text = None
+    if predictor.fitted is not None:
+        blend = predictor.fitted.blend
+        config["blend"] = {name: blend.weights[name] for name in blend.heads}
+        for name, head in blend.heads.items():
+            if isinstance(head, GBDTHead):
+                text = head.text
+            else:
+                arrays.update(_flat(name, head))
+        arrays.update(_flat("calibration", predictor.fitted.calibration))
+        arrays.update(_flat("familiarity", predictor.fitted.familiarity))
+        if predictor.fitted.prior_pool is not None:
+            arrays.update(_flat("prior_pool", predictor.fitted.prior_pool))
+    if predictor.ranker is not None:
+        config["ranker"] = list(predictor.ranker.names)
+        arrays["ranker.weights"] = predictor.ranker.weights
+        arrays["ranker.amplitudes"] = predictor.ranker.amplitudes
+        arrays.update(_flat("ranker.reference", predictor.ranker.reference))
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, config, text
+
+
+def _flat(prefix: str, part: Any) -> Arrays:
+    """The fields of a dataclass of arrays and floats. Large standardised rows need no double precision."""
+    result = {f"{prefix}.{name}": np.asarray(getattr(part, name)) for name in part.__dataclass_fields__}
+    return {
+        name: array.astype(np.float32) if array.dtype == np.float64 and array.size > 100_000 else array
+        for name, array in result.items()
+    }
+
+
+def _part(kind: type[Any], prefix: str, arrays: Arrays) -> Any:
+    fields = {name: arrays[f"{prefix}.{name}"] for name in kind.__dataclass_fields__}
+    return kind(
+        **{
+            name: float(array)
+            if array.ndim == 0
+            else array.astype(np.float64)
+            if array.dtype == np.float32 and kind is not Pool
+            else array
+            for name, array in fields.items()
+        }
+    )
+
+
+def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predictor:
+    from archcast.predictor.predictor import Fitted, Predictor
+
+    shape = config.get("input_shape")
+    predictor = Predictor(tuple(shape) if shape else None)
+    predictor.task, predictor.unit = str(config["task"]), str(config["unit"])
+    if config["ranker"] is not None:
+        predictor.ranker = PoolRanker(
+            tuple(config["ranker"]),
+            arrays["ranker.weights"],
+            arrays["ranker.amplitudes"],
+            _part(Pool, "ranker.reference", arrays),
+        )
+    if config["blend"] is not None:
+        heads: dict[str, Head] = {}
+        for name in config["blend"]:
+            heads[name] = _gbdt(directory) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
+        predictor.fitted = Fitted(
+            Blend(heads, {name: float(weight) for name, weight in config["blend"].items()}),
+            _part(Calibration, "calibration", arrays),
+            _part(Familiarity, "familiarity", arrays),
+            _part(Pool, "prior_pool", arrays) if "prior_pool.rows" in arrays else None,
+        )
+    return predictor
+
+
+def _gbdt(directory: Path) -> GBDTHead:
+    path = directory / "gbdt.txt"
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; the bundle is incomplete, save or download it again")
+    text = path.read_text(errors="replace")
+    if not text.startswith("tree\n") or "end of trees" not in text:
+        raise BundleError(f"{path} is truncated or not a LightGBM model; save or download the bundle again")
+    return GBDTHead(text)
+
+
+def _check_config(directory: Path, config: dict[str, Any]) -> None:
+    version = config.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{directory} has schema {version!r}; this version reads schema {SCHEMA_VERSION}. Upgrade archcast"
+        )
+    known = {"schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker"}
+    if unknown := sorted(set(config) - known):
+        raise BundleError(
+            f"{directory}/config.json has unknown keys {unknown}; it was made by another program or version"
+        )
+    for name in _FILES:
+        if not (directory / name).is_file():
+            raise BundleError(f"{directory / name} is missing; the bundle is incomplete, save or download it again")
+    blend = config.get("blend")
+    if blend is not None and (not isinstance(blend, dict) or not set(blend) <= {*_ARRAY_HEADS, "gbdt"}):
+        raise BundleError(f"{directory}/config.json names unknown heads; known are {sorted({*_ARRAY_HEADS, 'gbdt'})}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is missing; the bundle is incomplete, save or download it again") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path} is not JSON ({error}); the bundle is damaged") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} must hold a JSON object")
+    return content
+
+
+def _read_arrays(path: Path) -> Arrays:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: Arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path} is not a readable safetensors file ({error}); the bundle is damaged") from error
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise BundleError(f"{path}: {name} holds NaN; the bundle is damaged")
+    return arrays
+
+
+def _plain_card(predictor: Predictor) -> str:
+    task = predictor.task or "unnamed task"
+    unit = predictor.unit or "the unit of the labels"
+    return f"# archcast predictor: {task}\n\nFitted by `Predictor.fit`; values in {unit}.\n"

@@ -1,0 +1,288 @@
+"""`Predictor`: fit, predict, rank, save. The main path of archcast.
+
+    network -> graph -> features -> heads -> blend -> calibrated prediction
+
+A predictor holds up to two things: a `Fitted` model of labelled networks (blend of heads, calibration, familiarity),
+and a `PoolRanker` that carries over to spaces without labels. The pretrained one has both; `Predictor()` has
+neither until it is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.encoders.features import encode
+from archcast.encoders.pool import Pool
+from archcast.errors import ConfigError, NotFittedError
+from archcast.graphs.graph import GraphBatch
+from archcast.predictor.blend import Blend, fit_blend
+from archcast.predictor.calibration import Calibration
+from archcast.predictor.familiarity import Familiarity
+from archcast.predictor.inputs import as_batch, as_scores
+from archcast.predictor.prediction import Predictions
+from archcast.predictor.ranker import PoolRanker
+
+FloatArray = NDArray[np.float64]
+PoolChoice = Literal["auto", "query", "reference"]
+
+POOL_SIZE = 16
+"""`pool="auto"` ranks networks among themselves from this many on."""
+
+_MAX_WIDENING = 6.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What labels taught: scores, values, intervals, and where they hold.
+
+    Attributes:
+        blend: the heads.
+        calibration: scores to values and intervals.
+        familiarity: distance to the labelled networks.
+        prior_pool: the labelled networks as a pool, if the ranker's score is an extra input column; else None.
+    """
+
+    blend: Blend
+    calibration: Calibration
+    familiarity: Familiarity
+    prior_pool: Pool | None = None
+
+    def scores(self, features: NDArray[np.float32], ranker: PoolRanker | None) -> FloatArray:
+        """`[m]` blended scores."""
+        return self.blend.predict(_inputs(features, ranker, self.prior_pool))
+
+
+class Predictor:
+    """Forecasts how well networks will do.
+
+    Args:
+        input_shape: shape of one input batch for networks that do not fix it, for example (1, 3, 32, 32).
+
+    Examples:
+        >>> predictor = Predictor().fit(networks, accuracies)
+        >>> predictor.predict(others).to_frame()
+    """
+
+    def __init__(self, input_shape: tuple[int, ...] | None = None) -> None:
+        self.input_shape = input_shape
+        self.fitted: Fitted | None = None
+        self.ranker: PoolRanker | None = None
+        self.task: str = ""
+        self.unit: str = ""
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "base") -> Predictor:
+        """Load a predictor: a built-in name, a directory, or (online) a Hugging Face hub id, tried in this order.
+
+        Raises:
+            UnknownNameError: none of the three exists; the message lists the built-in names.
+            BundleError: the files are truncated, of another schema or not safe to load.
+        """
+        from archcast.predictor.bundle import load
+
+        return load(name)
+
+    def save_pretrained(
+        self, directory: str | Path, *, metrics: dict[str, Any] | None = None, card: str | None = None
+    ) -> Path:
+        """Write a bundle (safetensors, JSON, LightGBM text; no pickle) into `directory`, atomically.
+
+        Raises:
+            NotFittedError: there is nothing to save yet.
+            StorageError: the disk is full or the folder read-only; an existing bundle is left as it was.
+        """
+        from archcast.predictor.bundle import save
+
+        return save(self, Path(directory), metrics=metrics or {}, card=card)
+
+    def fit(
+        self,
+        networks: Any,
+        scores: Any,
+        *,
+        task: str | None = None,
+        groups: Any = None,
+        seed: int = 0,
+        unit: str = "",
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> Predictor:
+        """Learn from measured networks. A pretrained predictor keeps its ranker, whose score becomes one more input.
+
+        Args:
+            networks: list of anything `capture` takes, or a `GraphBatch`.
+            scores: one finite number per network, higher is better.
+            task: name of the task the scores belong to.
+            groups: `[n]` labels of groups that must share a fold; default: isomorphic graphs share one.
+            seed: of folds, trees and sub-samples; the same seed gives the same predictor.
+            unit: of the scores, for people ("%").
+            on_step: called after each fold with a short text, for progress bars.
+
+        Raises:
+            DataError: scores that are text, NaN, infinite, too few, all equal or of another length.
+        """
+        batch, _ = as_batch(networks, self.input_shape)
+        labels = as_scores(scores, len(batch))
+        features = encode(batch)
+        self.fitted = fit_features(features, labels, _groups(batch, groups), self.ranker, seed, on_step)
+        self.task, self.unit = task or self.task, unit or self.unit
+        return self
+
+    def predict(self, networks: Any, *, task: str | None = None, pool: PoolChoice = "auto") -> Predictions:
+        """Forecast `networks`.
+
+        Args:
+            networks: list of anything `capture` takes, one such network, or a `GraphBatch`.
+            task: refuse to answer for another task than the predictor's.
+            pool: what networks of an unfamiliar space are ranked against: each other (`query`), the
+                networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`).
+
+        Raises:
+            NotFittedError: neither fitted nor pretrained.
+            ConfigError: the task is not the predictor's, or `pool` is no known choice.
+        """
+        self._check(task, pool)
+        batch, names = as_batch(networks, self.input_shape)
+        return self.predict_features(encode(batch), batch, names, pool=pool)
+
+    def predict_features(
+        self, features: NDArray[np.float32], batch: GraphBatch, names: tuple[str, ...], *, pool: PoolChoice = "auto"
+    ) -> Predictions:
+        """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
+        self._check(None, pool)
+        scores, calibrated = self._scores(features, pool)
+        familiarity = np.ones(len(batch)) if self.fitted is None else self.fitted.familiarity(features)
+        value = low = high = np.full(len(batch), np.nan)
+        if self.fitted is not None and calibrated is not None:
+            widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
+            value = self.fitted.calibration.value(calibrated)
+            low, high = self.fitted.calibration.interval(calibrated, widen)
+        return Predictions(
+            names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit
+        )
+
+    def _scores(self, features: NDArray[np.float32], pool: PoolChoice) -> tuple[FloatArray, FloatArray | None]:
+        """Scores to rank by, and the same on the scale of the calibration."""
+        if self.fitted is None:
+            assert self.ranker is not None  # `_check` has refused a predictor with neither
+            return self.ranker.scores(features, self._pool(features, pool)), None
+        own = self.fitted.scores(features, self.ranker)
+        if self.ranker is None or self.fitted.prior_pool is not None:
+            return own, own
+        # Pretrained: the more familiar the pool, the more its own scores count against the relations that carry over.
+        share = float(np.mean(self.fitted.familiarity(features)))
+        relative = self.ranker.scores(features, self._pool(features, pool))
+        mixed = share * _standard(own) + (1 - share) * _standard(relative) if len(own) > 1 else own
+        return mixed, np.sort(own)[np.argsort(np.argsort(mixed, kind="stable"), kind="stable")]
+
+    def _pool(self, features: NDArray[np.float32], pool: PoolChoice) -> Pool | None:
+        if pool == "query" or (pool == "auto" and len(features) >= POOL_SIZE):
+            return Pool.of(features)
+        return None
+
+    def rank(self, networks: Any, *, pool: PoolChoice = "auto") -> NDArray[np.int64]:
+        """Positions of `networks`, best first."""
+        return np.argsort(-self(networks, pool=pool), kind="stable")
+
+    def screen(self, networks: Any, keep: float | int = 0.1, *, pool: PoolChoice = "auto") -> NDArray[np.int64]:
+        """Positions of the best share (`keep` < 1) or number (`keep` >= 1) of `networks`, best first."""
+        order = self.rank(networks, pool=pool)
+        if keep <= 0:
+            raise ConfigError(f"keep={keep}: give a share between 0 and 1 or a number of networks")
+        count = int(np.ceil(keep * len(order))) if keep < 1 else int(keep)
+        return order[:count]
+
+    def __call__(self, networks: Any, *, pool: PoolChoice = "auto") -> FloatArray:
+        """`[m]` scores, higher is better."""
+        return self.predict(networks, pool=pool).scores
+
+    def score(self, networks: Any, scores: Any) -> float:
+        """Kendall tau between forecasts and `scores` (the default metric of scikit-learn's model selection)."""
+        from scipy.stats import kendalltau
+
+        return float(kendalltau(self(networks), np.asarray(scores, dtype=np.float64)).statistic)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor arguments (scikit-learn)."""
+        del deep  # there are no nested estimators
+        return {"input_shape": self.input_shape}
+
+    def set_params(self, **params: Any) -> Predictor:
+        """Set constructor arguments (scikit-learn)."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise ConfigError(f"Predictor has no parameter {name!r}; it has {sorted(self.get_params())}")
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(two_d_array=False),
+            no_validation=True,
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.fitted is not None or self.ranker is not None
+
+    def _check(self, task: str | None, pool: str) -> None:
+        if self.fitted is None and self.ranker is None:
+            raise NotFittedError("this predictor knows nothing yet: call fit, or Predictor.from_pretrained('base')")
+        if pool not in ("auto", "query", "reference"):
+            raise ConfigError(f"pool={pool!r}: choose 'auto', 'query' or 'reference'")
+        if task is not None and self.task and task != self.task:
+            raise ConfigError(
+                f"this predictor was trained for {self.task!r}, not {task!r}; fit it on labels of {task!r}"
+            )
+
+
+def fit_features(
+    features: NDArray[np.float32],
+    labels: FloatArray,
+    groups: NDArray[np.int64],
+    ranker: PoolRanker | None,
+    seed: int,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """Fit heads, calibration and familiarity to `features` `[n, F]` and `labels` `[n]`."""
+    prior_pool = None if ranker is None else Pool.of(features)
+    inputs = _inputs(features, ranker, prior_pool)
+    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
+    calibration = Calibration.fit(out_of_fold, labels)
+    return Fitted(blend, calibration, Familiarity.fit(features.astype(np.float64), seed=seed), prior_pool)
+
+
+def _inputs(features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None) -> FloatArray:
+    if ranker is None or pool is None:
+        return features.astype(np.float64)
+    return np.column_stack([features.astype(np.float64), ranker.scores(features, pool)])
+
+
+def _groups(batch: GraphBatch, groups: Any) -> NDArray[np.int64]:
+    if groups is None:
+        from archcast.graphs.hashing import graph_hashes
+
+        groups = graph_hashes(batch)
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    if len(numbers) != len(batch):
+        raise ConfigError(f"{len(numbers)} groups for {len(batch)} networks; give one group label per network")
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
+    if not any(node.op == "Unknown" for node in batch.nodes):
+        return ({},) * len(batch)
+    return tuple(graph.unknown_ops for graph in batch)
+
+
+def _standard(values: FloatArray) -> FloatArray:
+    return (values - values.mean()) / max(float(values.std()), 1e-9)

@@ -1,0 +1,103 @@
+"""Zero-shot ranking of networks from a search space nobody has labelled.
+
+Spaces do not transfer, relations do: each labelled *source* pool teaches one expert, a ridge regression from
+pool-relative features (`archcast.encoders.pool`) to the normal scores of its labels. A target pool is ranked by the
+experts of the sources that vary in the same way, and by a prior that needs no labels:
+
+    score = s * sum_k w_k expert_k + (1 - s) * prior,   w_k ~ similarity_k ^ 2,   s = max_k similarity_k ^ 2
+
+similarity_k is the correlation of the two pools' amplitudes (how much each feature varies), negative ones being 0.
+The prior is the mean of label-free statistics whose sign every theory of trainability agrees on: the log fan-in
+summed over all layers and averaged over all paths, and the number of activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.encoders.features import FEATURE_NAMES
+from archcast.encoders.pool import Pool
+from archcast.predictor.calibration import rank_gauss
+
+FloatArray = NDArray[np.float64]
+
+PRIOR: Final = ("total/count_log_fan_in", "path/mean log_fan_in", "total/activations")
+_STRENGTHS: Final = (0.25, 2.5, 25.0)  # ridge penalties per training row; experts average over them
+_SHARPNESS: Final = 2.0
+_MAX_ROWS: Final = 3000
+
+
+@dataclass(frozen=True)
+class PoolRanker:
+    """Experts of labelled pools and the pools themselves.
+
+    Attributes:
+        names: `[K]` the source pools.
+        weights: `[K, F]` linear weights of each expert on pool-relative features.
+        amplitudes: `[K, F]` how much each feature varies in each source.
+        reference: the union of the sources, the pool of a network that comes alone.
+    """
+
+    names: tuple[str, ...]
+    weights: FloatArray
+    amplitudes: FloatArray
+    reference: Pool
+
+    @classmethod
+    def fit(cls, sources: Mapping[str, tuple[NDArray[np.float32], FloatArray]], *, seed: int = 0) -> PoolRanker:
+        """Learn one expert from each source, name -> (features `[n, F]`, labels `[n]`)."""
+        rng = np.random.default_rng(seed)
+        weights, amplitudes, union = [], [], []
+        for features, labels in sources.values():
+            chosen = rng.permutation(len(labels))[:_MAX_ROWS]
+            pool = Pool.of(features[chosen])
+            weights.append(_expert(pool.relative(features[chosen]), rank_gauss(labels[chosen])))
+            amplitudes.append(pool.amplitude)
+            union.append(features[chosen][:512])
+        return cls(tuple(sources), np.stack(weights), np.stack(amplitudes), Pool.of(np.concatenate(union)))
+
+    def similarities(self, pool: Pool) -> FloatArray:
+        """`[K]` how alike the variation of `pool` and of each source is, 0..1."""
+        values = [_correlation(pool.amplitude, amplitude) for amplitude in self.amplitudes]
+        return np.maximum(values, 0.0)
+
+    def scores(self, features: NDArray[np.float32], pool: Pool | None = None) -> FloatArray:
+        """`[m]` scores of `features` `[m, F]` inside `pool` (default: the reference pool)."""
+        pool = pool or self.reference
+        relative = pool.relative(features)
+        trust = self.similarities(pool) ** _SHARPNESS
+        prior = _prior(relative)
+        if trust.max(initial=0.0) <= 0:
+            return prior
+        experts = relative @ (trust / trust.sum() @ self.weights)
+        share = float(trust.max())
+        return np.asarray(share * experts + (1 - share) * prior)
+
+
+def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:
+    """`[F]` mean of ridge solutions of three strengths, each scaled to unit variance of its scores."""
+    gram, moment = relative.T @ relative, relative.T @ targets
+    total = np.zeros(relative.shape[1])
+    for strength in _STRENGTHS:
+        penalty = strength * len(targets) * np.eye(len(gram))
+        weights = np.linalg.solve(gram + penalty, moment)
+        total += weights / max(float((relative @ weights).std()), 1e-9)
+    scale = float((relative @ total).std())
+    return total / max(scale, 1e-9)
+
+
+def _prior(relative: FloatArray) -> FloatArray:
+    columns = [FEATURE_NAMES.index(name) for name in PRIOR]
+    total = relative[:, columns].sum(axis=1)
+    return np.asarray(total / max(float(total.std()), 1e-9)) if len(total) > 1 else total / len(columns)
+
+
+def _correlation(left: FloatArray, right: FloatArray) -> float:
+    if left.std() < 1e-12 or right.std() < 1e-12:
+        return 0.0
+    return float(np.corrcoef(left, right)[0, 1])
