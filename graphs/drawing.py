@@ -197,7 +197,7 @@ def _lay_out(boxes: list[_Box]) -> tuple[float, float]:
             box.y = _HEAD + (box.level - first) * _ROW + _BOX / 2
             height = max(height, box.y)
         left += high - low + _BETWEEN
-    return left - _BETWEEN + 64 + _MARGIN, height + _BOX / 2 + _MARGIN
+    return left - _BETWEEN + 64 + _MARGIN, max(height, _HEAD) + _BOX / 2 + _MARGIN
 
 
 def _breaks(boxes: list[_Box], rows: int, longest: int) -> list[int]:
@@ -212,7 +212,7 @@ def _breaks(boxes: list[_Box], rows: int, longest: int) -> list[int]:
     while rows - breaks[-1] > longest * 1.2:
         nearest = breaks[-1] + longest
         breaks.append(min(range(nearest - longest // 4, nearest + 1), key=lambda row: (crossing[row], -row)))
-    return [*breaks, rows]
+    return [*breaks, rows] if rows else breaks
 
 
 def _loose(box: _Box, boxes: list[_Box]) -> float:
