@@ -213,9 +213,9 @@ def _banned_paths(paths: LivePaths, moves: FloatArray, skips: NDArray[np.bool_])
     cost_edge = np.concatenate([banned_edge, _BAN * banned_edge[proper] + 1.0])
     gain = banned - _BAN * (all_moves - banned)
     gain_edge = banned_edge - _BAN * (1.0 - banned_edge)
-    shortest = _finite(paths.shortest(cost, skips[:, None] * cost_edge))
+    shortest = _finite(paths.shortest(cost, (skips, cost_edge)))
     fewest, length = shortest[:, : len(_MOVE_SETS)], np.fmod(shortest[:, len(_MOVE_SETS) :], _BAN)
-    most = _finite(paths.longest(gain, skips[:, None] * gain_edge))
+    most = _finite(paths.longest(gain, (skips, gain_edge)))
     return np.column_stack([fewest, length, most + _BAN * np.ceil(-most / _BAN)])
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from archcast.graphs.graph import GraphBatch, IntArray
 
 Reduction = Literal["max", "min", "logsum"]
+Toll = tuple[NDArray[np.bool_], NDArray[Any]]
 
 _REDUCE: dict[str, np.ufunc] = {"max": np.maximum, "min": np.minimum, "logsum": np.logaddexp}
 _IDENTITY: dict[str, float] = {"max": -np.inf, "min": np.inf, "logsum": -np.inf}
@@ -33,7 +34,7 @@ class Levels:
     def __init__(self, sources: IntArray, targets: IntArray, size: int) -> None:
         self.level = longest_distance(sources, targets, size)
         self.order = np.argsort(self.level, kind="stable")  # position -> node
-        rank = np.empty(size, dtype=np.int64)
+        self.rank = rank = np.empty(size, dtype=np.int64)  # node -> position
         rank[self.order] = np.arange(size)
         self._edge_order = np.argsort(rank[targets], kind="stable")
         self._sources = rank[sources[self._edge_order]]
@@ -49,29 +50,61 @@ class Levels:
         ]  # fmt: skip
 
     def accumulate(
-        self, weights: NDArray[Any], reduction: Reduction, edge_weights: NDArray[Any] | None = None
+        self,
+        weights: NDArray[Any],
+        reduction: Reduction,
+        toll: Toll | None = None,
+        rows: IntArray | slice = slice(None),
     ) -> NDArray[Any]:
-        """`value[v] = weight[v] + reduce(value[u] + edge_weight[u, v] for u -> v)`, column by column.
+        """`value[v] = weight[v] + reduce(value[u] + toll on u -> v over u -> v)`, column by column.
 
         Args:
             weights: `[N, K]`. Nodes without inputs start at their weight.
-            edge_weights: `[E, K]` or None for 0.
             reduction: `max` longest path, `min` shortest, `logsum` log of the sum of exp over paths.
+            toll: `[E]` flags of the edges that cost something, and `[K]` what each of them adds.
+            rows: the nodes whose values are asked for; default all.
+
+        Returns:
+            `[rows, K]` values in the original node order.
+        """
+        reduce = _REDUCE[reduction]
+        value = weights[self.order]
+        charged = np.zeros(0, np.int64) if toll is None else np.flatnonzero(toll[0][self._edge_order])
+        bounds = np.searchsorted(charged, [(first, last) for _, _, first, last, _ in self._steps])
+        for (start, stop, first, last, offsets), (low, high) in zip(self._steps, bounds, strict=True):
+            incoming = value.take(self._sources[first:last], axis=0)
+            if toll is not None and high > low:
+                incoming[charged[low:high] - first] += toll[1]
+            if len(offsets) != last - first:
+                incoming = reduce.reduceat(incoming, offsets, axis=0)
+            value[start:stop] += incoming
+        result: NDArray[Any] = value[self.rank[rows]]
+        return result
+
+    def nearest(self, marks: NDArray[Any], stops: NDArray[np.bool_], limit: float = np.inf) -> NDArray[Any]:
+        """What the nearest stops upstream of each node bear, summed over the routes that lead to them.
+
+        `value[v] = sum(mark[u] if stop[u] else value[u] over u -> v)`, column by column, at most `limit`.
+
+        Args:
+            marks: `[N, K]`, read at stops.
+            stops: `[N]` flags.
 
         Returns:
             `[N, K]` values in the original node order.
         """
-        reduce = _REDUCE[reduction]
-        value = weights[self.order]
-        along = None if edge_weights is None else edge_weights[self._edge_order]
+        passed = np.where(stops[:, None], marks, 0)[self.order]
+        value = np.zeros_like(passed)
+        through = ~stops[self.order]
         for start, stop, first, last, offsets in self._steps:
-            incoming = value[self._sources[first:last]]
-            if along is not None:
-                incoming += along[first:last]
+            incoming = passed.take(self._sources[first:last], axis=0)
             if len(offsets) != last - first:
-                incoming = reduce.reduceat(incoming, offsets, axis=0)
-            value[start:stop] += incoming
-        return _unsort(value, self.order)
+                incoming = np.add.reduceat(incoming, offsets, axis=0)
+            value[start:stop] = np.minimum(incoming, limit)
+            onward = start + np.flatnonzero(through[start:stop])
+            passed[onward] = value[onward]
+        result: NDArray[Any] = value[self.rank]
+        return result
 
     def spread(self, start: NDArray[np.bool_], passable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """`[N]` nodes reached from `start` along edges, through `passable` nodes only."""
@@ -81,7 +114,7 @@ class Levels:
             if len(offsets) != edge_end - edge:
                 incoming = np.logical_or.reduceat(incoming, offsets)
             value[first:last] = (value[first:last] | incoming) & open_[first:last]
-        return _unsort(value, self.order)
+        return np.asarray(value[self.rank])
 
     def spread_back(self, start: NDArray[np.bool_], passable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """`[N]` nodes from which `start` is reached along edges, through `passable` nodes only."""
@@ -90,13 +123,7 @@ class Levels:
             sources = self._sources[edge:edge_end]
             value[sources[value[self._ends[edge:edge_end]]]] = True
             value[sources] &= open_[sources]
-        return _unsort(value, self.order)
-
-
-def _unsort(values: NDArray[Any], order: IntArray) -> NDArray[Any]:
-    result = np.empty_like(values)
-    result[order] = values
-    return result
+        return np.asarray(value[self.rank])
 
 
 def longest_distance(sources: IntArray, targets: IntArray, size: int) -> IntArray:
@@ -158,17 +185,17 @@ class LivePaths:
         self.is_output = (ops == "Output")[batch.kinds[self.nodes]]
         self.levels = Levels(self.sources, self.targets, len(self.nodes))
 
-    def longest(self, weights: NDArray[Any], edge_weights: NDArray[Any] | None = None) -> NDArray[Any]:
-        """`[G, K]` largest sum of `weights` `[M, K]` (and `[E, K]` on edges) along a path; -inf if there is none."""
-        return self._at_output(weights, "max", edge_weights)
+    def longest(self, weights: NDArray[Any], toll: Toll | None = None) -> NDArray[Any]:
+        """`[G, K]` largest sum of `weights` `[M, K]` (and the toll of edges) along a path; -inf if there is none."""
+        return self._at_output(weights, "max", toll)
 
-    def shortest(self, weights: NDArray[Any], edge_weights: NDArray[Any] | None = None) -> NDArray[Any]:
-        """`[G, K]` smallest sum of `weights` `[M, K]` (and `[E, K]` on edges) along a path; inf if there is none."""
-        return self._at_output(weights, "min", edge_weights)
+    def shortest(self, weights: NDArray[Any], toll: Toll | None = None) -> NDArray[Any]:
+        """`[G, K]` smallest sum of `weights` `[M, K]` (and the toll of edges) along a path; inf if there is none."""
+        return self._at_output(weights, "min", toll)
 
     def log_sum(self, weights: NDArray[Any]) -> NDArray[Any]:
         """`[G, K]` log of the sum over all paths of exp(sum of `weights` along the path); -inf without a path."""
-        return self._at_output(weights, "logsum")
+        return self._at_output(weights, "logsum", None)
 
     def mean(self, weights: NDArray[Any]) -> NDArray[Any]:
         """`[G, K]` sum of `weights` along a path, averaged over all paths; 0 without a path."""
@@ -176,15 +203,17 @@ class LivePaths:
 
     def total(self, weights: NDArray[Any]) -> NDArray[Any]:
         """`[G, K]` sum of `weights` `[M, K]` over all live nodes of each graph."""
-        return np.stack([np.bincount(self.graph, column, minlength=self.size) for column in weights.T], axis=1)
+        result = np.zeros((self.size, weights.shape[1]))
+        starts = np.flatnonzero(np.diff(self.graph, prepend=-1))  # nodes are sorted by graph
+        if len(starts):
+            result[self.graph[starts]] = np.add.reduceat(weights, starts, axis=0, dtype=np.float64)
+        return result
 
-    def _at_output(
-        self, weights: NDArray[Any], reduction: Reduction, edge_weights: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
-        value = self.levels.accumulate(weights, reduction, edge_weights)
+    def _at_output(self, weights: NDArray[Any], reduction: Reduction, toll: Toll | None) -> NDArray[Any]:
         rows = np.flatnonzero(self.is_output)
+        value = self.levels.accumulate(weights, reduction, toll, rows)
         result = np.full((self.size, weights.shape[1]), _IDENTITY[reduction], dtype=value.dtype)
-        _REDUCE[reduction].at(result, self.graph[rows], value[rows])
+        _REDUCE[reduction].at(result, self.graph[rows], value)
         return result
 
     @cached_property
