@@ -28,13 +28,13 @@ from archcast.graphs.paths import LivePaths
 
 FloatArray = NDArray[np.float64]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raise when a feature changes its meaning: caches and bundles of another version are refused."""
 
 _CHUNK = 1024  # graphs per pass: large enough to amortise a level, small enough for the cache
 _STAGES = 6
 _PATH_ROLES = ("convk", "conv1", "depthwise", "linear", "mixing", "recurrent", "graph", "pool", "join")
-_PATH_COLUMNS = (*_PATH_ROLES, "weighted", "log_width", "log_fan_in")
+_PATH_COLUMNS = (*_PATH_ROLES, "weighted", "log_width", "log_fan_in", "log_macs")
 _MOVES = ("spatial", "point", "pool", "skip")
 """What a step along a path can be: an operation that looks around, one that does not, a pool, or a skip edge."""
 _MOVE_SETS = tuple(
@@ -50,7 +50,15 @@ def _total_names() -> list[str]:
     names = ["log_params", "log_macs", "log_memory", "log_macs_per_param", "log_nodes", "log_live_nodes"]
     names += ["log_live_params", "log_live_macs", "log_live_memory", "activations", "normalizations"]
     names += [f"count_{role}" for role in _PATH_COLUMNS] + [f"share_{role}" for role in _PATH_ROLES]
-    names += ["mean_log_width", "max_log_width", "min_log_width", "last_log_width", "mean_kernel", "max_kernel"]
+    names += [
+        "mean_log_width",
+        "mean_log_macs",
+        "max_log_width",
+        "min_log_width",
+        "last_log_width",
+        "mean_kernel",
+        "max_kernel",
+    ]
     names += ["log_activation_memory", "input_side", "live"]
     return [f"total/{name}" for name in names]
 
@@ -120,7 +128,8 @@ def _encode_chunk(batch: GraphBatch, columns: NodeColumns) -> NDArray[np.float32
 def _path_weights(columns: NodeColumns, kinds: NDArray[np.int64], role: NDArray[np.int64]) -> FloatArray:
     """`[M, len(_PATH_COLUMNS)]` what each live node adds to each path column."""
     one_hot = role[:, None] == np.asarray([ROLES.index(name) for name in _PATH_ROLES])
-    rest = (columns.weighted[kinds], columns.log_width[kinds], columns.log_fan_in[kinds])
+    weighted = columns.weighted[kinds]
+    rest = (weighted, columns.log_width[kinds], columns.log_fan_in[kinds], weighted * np.log1p(columns.macs[kinds]))
     return np.column_stack([one_hot, *rest]).astype(np.float64)
 
 
@@ -141,7 +150,7 @@ def _totals(batch: GraphBatch, paths: LivePaths, columns: NodeColumns, weights: 
         np.log1p(params), np.log1p(macs), np.log1p(whole[:, 2]), np.log1p(macs) - np.log1p(params),
         np.log1p(whole[:, 3]), np.log1p(live[:, 3]), np.log1p(live[:, 0]), np.log1p(live[:, 1]), np.log1p(live[:, 2]),
         acts[:, 0], acts[:, 1], counts, shares,
-        counts[:, _PATH_COLUMNS.index("log_width")] / weighted,
+        counts[:, _PATH_COLUMNS.index("log_width")] / weighted, counts[:, _PATH_COLUMNS.index("log_macs")] / weighted,
         *_width_range(paths, columns, kinds),
         paths.total(columns.kernel[kinds][:, None] * weights[:, [_PATH_COLUMNS.index("weighted")]])[:, 0] / weighted,
         _per_graph(np.maximum, paths, columns.kernel[kinds], 0.0),
