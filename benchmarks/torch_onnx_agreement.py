@@ -4,7 +4,7 @@
 
 Each network is captured directly, then exported by `torch.onnx.export` without fusing its BatchNormalization, and read
 back. Both exporters of torch are tried. Weights are drawn at random first, because exporters merge equal tensors.
-Writes `results/torch_onnx_agreement.csv`.
+Writes `results/torch_onnx_agreement.csv`; a run of a part replaces its own rows.
 """
 
 from __future__ import annotations
@@ -172,12 +172,23 @@ def main() -> None:
                     row["error"] or f"torch has {row['only_torch'] or 'no'} more, ONNX {row['only_onnx'] or 'no'} more"
                 )
                 tqdm.write(f"{row['network']} {exporter}: agree {agree}; {rest}")
-    if not options.only:
-        write(rows)
+    rows = merge(rows)
+    write(rows)
     for exporter in exporters:
         good = [row for row in rows if row["exporter"] == exporter and not row["error"]]
-        full = sum(row["ops_agree"] and row["params_agree"] and row["macs_agree"] for row in good)
+        full = sum(all(str(row[f"{part}_agree"]) == "True" for part in ("ops", "params", "macs")) for row in good)
         print(f"{exporter}: {full} of {len(good)} exported networks agree on op multiset, parameters and MACs")
+
+
+def merge(fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of earlier runs, those measured again replaced."""
+    path = RESULTS / "torch_onnx_agreement.csv"
+    earlier: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            earlier = list(csv.DictReader(file))
+    table = {(row["network"], row["exporter"]): row for row in (*earlier, *fresh)}
+    return list(table.values())
 
 
 def write(rows: list[dict[str, Any]]) -> None:

@@ -50,6 +50,8 @@ _WEIGHTS: Final = {
 _SHAPE_ONLY: Final = frozenset({"Shape", "Size", "ConstantOfShape", "EyeLike"})
 _FIRST_ONLY: Final = frozenset({"CastLike", "Expand", "Reshape", "Tile", "Slice", "Pad", "Unsqueeze", "Squeeze"})
 """Constants made by these take over no parameters, or only those of their first input."""
+_LIFTED: Final = ("lifted_tensor", "_tensor_constant")
+"""Names torch gives to numbers it finds in the code of a module."""
 _CONTROL: Final = frozenset({"If", "Loop", "Scan"})
 
 
@@ -390,6 +392,8 @@ def _qualified(node: onnx.NodeProto) -> str:
 def _is_parameter(tensor: onnx.TensorProto) -> bool:
     """Floating point, and neither a generated number nor an attention mask."""
     if tensor.data_type not in _FLOATS or not prod(tensor.dims):
+        return False
+    if tensor.name.rpartition(".")[2].startswith(_LIFTED):
         return False
     if prod(tensor.dims) == 1:
         generated = tensor.name.startswith(("onnx::", "/", "val_", "_val", "scalar_tensor", "const")) or not tensor.name
