@@ -90,8 +90,9 @@ def main() -> None:
     for name, reason in failures:
         print(f"{name}: {reason}")
     for suite, counts in suites.items():
-        print(f"{suite}: {counts['models']} models, {counts['graphs']} graphs, {counts['refused']} refused, {counts['crashed']} crashed")
-    print(f"{sum(known.values())} of {sum(nodes.values())} nodes ({sum(known.values()) / sum(nodes.values()):.1%}) are known")
+        print(f"{suite}: " + ", ".join(f"{counts[key]} {key}" for key in ("models", "graphs", "refused", "crashed")))
+    understood, total = sum(known.values()), sum(nodes.values())
+    print(f"{understood} of {total} nodes ({understood / total:.1%}) have a known op")
 
 
 def write(
@@ -108,7 +109,9 @@ def write(
         writer = csv.writer(file)
         writer.writerow(["suite", "models", "graphs", "refused", "crashed", "unknown_nodes"])
         for suite, counts in suites.items():
-            writer.writerow([suite, *(counts[key] for key in ("models", "graphs", "refused", "crashed", "unknown_nodes"))])
+            writer.writerow(
+                [suite, *(counts[key] for key in ("models", "graphs", "refused", "crashed", "unknown_nodes"))]
+            )
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ Optional BitCast SplitToSequence"""
 SIMPLE = {
     "Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Swish": "Swish", "Mish": "Mish", "HardSwish": "HardSwish",
     "HardSigmoid": "HardSigmoid", "Softplus": "Softplus", "Softsign": "Softsign", "Selu": "Selu", "Erf": "Erf",
-    "PRelu": "PRelu", "Shrink": "Shrink", "Sub": "Sub", "Pow": "Pow", "Mod": "Mod", "Sqrt": "Sqrt", "Exp": "Exp",
+    "PRelu": "PRelu", "Glu": "SwiGLU", "Shrink": "Shrink", "Sub": "Sub", "Pow": "Pow", "Mod": "Mod", "Sqrt": "Sqrt", "Exp": "Exp",
     "Log": "Log", "Abs": "Abs", "Neg": "Neg", "Reciprocal": "Reciprocal", "Sign": "Sign", "Floor": "Floor",
     "Ceil": "Ceil", "Round": "Round", "Sin": "Sin", "Cos": "Cos", "Tan": "Tan", "Asin": "Asin", "Acos": "Acos",
     "Atan": "Atan", "Sinh": "Sinh", "Cosh": "Cosh", "Asinh": "Asinh", "Acosh": "Acosh", "Atanh": "Atanh",
