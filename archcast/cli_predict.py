@@ -38,21 +38,16 @@ def run_predict(options: Any) -> int:
     if options.json:
         print_json(rows)
         return 0
-    unit = rows[0]["unit"]
-    columns = [
-        "network",
-        "rank",
-        f"value {unit}".strip(),
-        "90 % interval",
-        "familiarity",
-        "params",
-        "MACs",
-        "unknown ops",
-    ]
-    print_table(f"{options.task}, predictor {options.predictor}", columns, forecast_rows(rows))
+    print_table(f"{options.task}, predictor {options.predictor}", forecast_columns(rows), forecast_rows(rows))
     if options.csv:
         note(f"wrote {options.csv}")
     return 0
+
+
+def forecast_columns(rows: list[dict[str, Any]]) -> list[str]:
+    """The headings over `forecast_rows`."""
+    value = f"value {rows[0]['unit']}".strip()
+    return ["network", "rank", value, "90 % interval", "familiarity", "params", "MACs", "unknown ops"]
 
 
 def forecast_rows(rows: list[dict[str, Any]]) -> list[list[str]]:

@@ -127,7 +127,7 @@ def few_shot(
     for split in _bar(splits, f"few-shot {benchmark.name}", progress):
         forecaster = make()
         forecaster.fit(graphs.take(split.train), benchmark.scores[split.train], task=benchmark.task, seed=split.seed)
-        forecast = forecaster.predict(graphs, task=benchmark.task)
+        forecast = forecast_whole_space(forecaster, benchmark, graphs)
         rows = _subset_rows(benchmark, split.train)
         isomorphs = len(rows[SUBSETS[1]]) - len(rows[SUBSETS[2]])
         for subset in subsets:
@@ -135,6 +135,17 @@ def few_shot(
             where = _Where("few-shot", benchmark, len(split.train), split.seed, subset, rows[subset], count)
             results += _score_all(where, forecast, baselines, resamples)
     return results
+
+
+def forecast_whole_space(forecaster: Forecaster, benchmark: Benchmark, graphs: GraphBatch) -> Forecast:
+    """The forecast of all graphs of a benchmark; a `Predictor` gets their features from the cache."""
+    from archcast.predictor.encoded import benchmark_features
+    from archcast.predictor.predictor import Predictor
+
+    if not isinstance(forecaster, Predictor):
+        return forecaster.predict(graphs, task=benchmark.task)
+    names = graphs.names or benchmark.specs
+    return forecaster.predict_features(benchmark_features(benchmark, graphs), graphs, names)
 
 
 def zero_shot(

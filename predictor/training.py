@@ -78,7 +78,7 @@ def run_training(config: TrainConfig, *, progress: bool = True, report: Report |
 
 def _train_benchmark(config: TrainConfig, say: Report) -> tuple[Training, list[str]]:
     from archcast.datasets.benchmark import load_benchmark
-    from archcast.predictor.evaluation import evaluate_forecast
+    from archcast.predictor.evaluation import evaluate_forecast, forecast_whole_space
     from archcast.predictor.predictor import Predictor
 
     bench = load_benchmark(config.benchmark, config.task, metric=config.metric, epochs=config.epochs)
@@ -90,10 +90,12 @@ def _train_benchmark(config: TrainConfig, say: Report) -> tuple[Training, list[s
     graphs = bench.graphs()
     predictor = Predictor()
     clock = time.perf_counter()
-    predictor.fit(graphs.take(split.train), bench.scores[split.train], task=bench.task, seed=config.seed)
+    predictor.fit(
+        graphs.take(split.train), bench.scores[split.train], task=bench.task, seed=config.seed, unit=bench.unit
+    )
     say(f"fitted in {time.perf_counter() - clock:.1f} s; ranking the other {len(bench) - labels:,} networks")
     clock = time.perf_counter()
-    forecast = predictor.predict(graphs, task=bench.task)
+    forecast = forecast_whole_space(predictor, bench, graphs)
     say(f"ranked in {time.perf_counter() - clock:.1f} s")
     results = evaluate_forecast(bench, split.train, graphs, forecast, seed=config.seed)
     rest = np.setdiff1d(np.arange(len(bench)), split.train)
