@@ -26,10 +26,10 @@ from archcast.encoders.pool import Pool
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.graphs.vocabulary import OPS
 from archcast.predictor.blend import Blend, Head
-from archcast.predictor.calibration import Calibration
-from archcast.predictor.familiarity import Familiarity
+from archcast.predictor.calibration import ValueMap
 from archcast.predictor.gaussian_process import GaussianProcessHead
 from archcast.predictor.gbdt import GBDTHead
+from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.ranker import PoolRanker
 from archcast.predictor.ridge import RidgeHead
 
@@ -157,8 +157,9 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
                 text = head.text
             else:
                 arrays.update(_flat(name, head))
-        arrays.update(_flat("calibration", predictor.fitted.calibration))
-        arrays.update(_flat("familiarity", predictor.fitted.familiarity))
+        arrays.update(_flat("value", predictor.fitted.value))
+        arrays.update(_flat("neighbourhood", predictor.fitted.neighbourhood))
+        arrays["factor"] = np.asarray(predictor.fitted.factor)
         if predictor.fitted.prior_pool is not None:
             arrays.update(_flat("prior_pool", predictor.fitted.prior_pool))
     if predictor.ranker is not None:
@@ -166,7 +167,7 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         arrays["ranker.weights"] = predictor.ranker.weights
         arrays["ranker.amplitudes"] = predictor.ranker.amplitudes
         arrays.update(_flat("ranker.reference", predictor.ranker.reference))
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, config, text
+    return {name: np.array(array, order="C") for name, array in arrays.items()}, config, text
 
 
 def _flat(prefix: str, part: Any) -> Arrays:
@@ -211,8 +212,9 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             heads[name] = _gbdt(directory) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
         predictor.fitted = Fitted(
             Blend(heads, {name: float(weight) for name, weight in config["blend"].items()}),
-            _part(Calibration, "calibration", arrays),
-            _part(Familiarity, "familiarity", arrays),
+            _part(ValueMap, "value", arrays),
+            _part(Neighbourhood, "neighbourhood", arrays),
+            float(arrays["factor"]),
             _part(Pool, "prior_pool", arrays) if "prior_pool.rows" in arrays else None,
         )
     return predictor

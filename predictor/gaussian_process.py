@@ -1,4 +1,4 @@
-"""Gaussian process head: the smoothest guess from few labels, with its own uncertainty.
+"""Gaussian process head: the smoothest guess from few labels.
 
 Matern kernel between standardised feature rows x, z with d columns:
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import cho_factor, cho_solve, eigh
 
 FloatArray = NDArray[np.float64]
 
@@ -24,6 +24,7 @@ _SQRT3 = 3.0**0.5
 _CLIP = 4.0  # standard deviations: one odd network must not stretch every distance
 _LENGTHS = np.geomspace(0.5, 16.0, 6)
 _NOISES = np.geomspace(1e-4, 10.0, 26)
+_LIKELIHOOD_ROWS = 400  # rows that choose length and noise: decompositions of all would cost most of the time
 _MIN_SHARE = 0.01  # lengths of a smaller posterior share are dropped
 
 
@@ -38,7 +39,6 @@ class GaussianProcessHead:
         lengths, shares: `[L]` kernel lengths and their posterior shares.
         weights: `[L, n]` kernel weights of the posterior mean.
         mean: mean of the targets.
-        deviation: standard deviation of the noise.
     """
 
     columns: NDArray[np.int64]
@@ -49,7 +49,6 @@ class GaussianProcessHead:
     shares: FloatArray
     weights: FloatArray
     mean: float
-    deviation: float
 
     @classmethod
     def fit(
@@ -68,16 +67,17 @@ class GaussianProcessHead:
         center, scale = features[:, columns].mean(axis=0), features[:, columns].std(axis=0)
         inputs = _standardise(features[:, columns], center, scale)
         mean = float(targets.mean())
-        distance = _distance(inputs, inputs)
-        fits = [_best_noise(_matern(distance / length), targets - mean) for length in _LENGTHS]
-        likelihood = np.asarray([fit[0] for fit in fits])
+        centred = targets - mean
+        few = np.random.default_rng(seed).permutation(len(targets))[:_LIKELIHOOD_ROWS]
+        distance = _distance(inputs[few], inputs[few])
+        fits = [_best_noise(_matern(distance / length), centred[few]) for length in _LENGTHS]
+        likelihood = np.asarray([fit.likelihood for fit in fits])
         shares = np.exp(likelihood - likelihood.max())
-        shares /= shares.sum()
-        kept = np.flatnonzero(shares >= _MIN_SHARE)
+        kept = np.flatnonzero(shares >= _MIN_SHARE * shares.sum())
         shares = shares[kept] / shares[kept].sum()
-        noise = float(shares @ np.asarray([fits[i][2] for i in kept]))
-        weights = np.stack([fits[i][1] for i in kept])
-        return cls(columns, center, scale, inputs, _LENGTHS[kept], shares, weights, mean, noise**0.5)
+        distance = _distance(inputs, inputs)
+        weights = [_solve(_matern(distance / _LENGTHS[i]), fits[i].noise, centred) for i in kept]
+        return cls(columns, center, scale, inputs, _LENGTHS[kept], shares, np.stack(weights), mean)
 
     def predict(self, features: FloatArray, chunk: int = 4096) -> FloatArray:
         """`[m]` posterior means of `features` `[m, F]`."""
@@ -109,18 +109,28 @@ def _matern(distance: FloatArray) -> FloatArray:
     return np.asarray((1 + r) * np.exp(-r))
 
 
-def _best_noise(kernel: FloatArray, targets: FloatArray) -> tuple[float, FloatArray, float]:
-    """Log marginal likelihood, kernel weights and noise variance at the most likely noise share s.
+@dataclass(frozen=True)
+class _NoiseFit:
+    likelihood: float
+    noise: float
+
+
+def _best_noise(kernel: FloatArray, targets: FloatArray) -> _NoiseFit:
+    """Log marginal likelihood at the most likely noise share s, and that share.
 
     With K = V diag(e) V' and b = V't: the most likely amplitude is a = mean(b^2 / (e + s)), and the log likelihood is
     -n/2 log a - 1/2 sum log(e + s) + constant.
     """
     values, vectors = eigh(kernel, check_finite=False, driver="evd")
-    values = np.maximum(values, 0)
     projected = vectors.T @ targets
-    spectra = values[:, None] + _NOISES
+    spectra = np.maximum(values, 0)[:, None] + _NOISES
     amplitude = np.maximum((projected[:, None] ** 2 / spectra).mean(axis=0), 1e-12)
     likelihood = -0.5 * (len(targets) * np.log(amplitude) + np.log(spectra).sum(axis=0))
     best = int(likelihood.argmax())
-    weights = vectors @ (projected / (values + _NOISES[best]))
-    return float(likelihood[best]), weights, float(amplitude[best] * _NOISES[best])
+    return _NoiseFit(float(likelihood[best]), float(_NOISES[best]))
+
+
+def _solve(kernel: FloatArray, noise: float, targets: FloatArray) -> FloatArray:
+    """Kernel weights of the posterior mean."""
+    kernel[np.diag_indices_from(kernel)] += noise
+    return np.asarray(cho_solve(cho_factor(kernel, lower=True, check_finite=False), targets, check_finite=False))

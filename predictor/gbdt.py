@@ -65,4 +65,4 @@ def _parameters(rows: int, seed: int) -> tuple[dict[str, Any], int]:
         "force_row_wise": True,
         "verbose": -1,
     }
-    return parameters, 600 if few else 400 if rows < 3000 else 800
+    return parameters, 500 if few else 400

@@ -22,9 +22,9 @@ from archcast.encoders.pool import Pool
 from archcast.errors import ConfigError, NotFittedError
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.blend import Blend, fit_blend
-from archcast.predictor.calibration import Calibration
-from archcast.predictor.familiarity import Familiarity
+from archcast.predictor.calibration import ValueMap, conformal_factor
 from archcast.predictor.inputs import as_batch, as_scores
+from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
 from archcast.predictor.ranker import PoolRanker
 
@@ -43,14 +43,16 @@ class Fitted:
 
     Attributes:
         blend: the heads.
-        calibration: scores to values and intervals.
-        familiarity: distance to the labelled networks.
+        value: scores to values in the task's unit.
+        neighbourhood: the labelled networks and the errors made on them.
+        factor: conformal half-width per unit of difficulty.
         prior_pool: the labelled networks as a pool, if the ranker's score is an extra input column; else None.
     """
 
     blend: Blend
-    calibration: Calibration
-    familiarity: Familiarity
+    value: ValueMap
+    neighbourhood: Neighbourhood
+    factor: float
     prior_pool: Pool | None = None
 
     def scores(self, features: NDArray[np.float32], ranker: PoolRanker | None) -> FloatArray:
@@ -155,27 +157,41 @@ class Predictor:
     ) -> Predictions:
         """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
         self._check(None, pool)
-        scores, calibrated = self._scores(features, pool)
-        familiarity = np.ones(len(batch)) if self.fitted is None else self.fitted.familiarity(features)
-        value = low = high = np.full(len(batch), np.nan)
-        if self.fitted is not None and calibrated is not None:
+        value = half = familiarity = np.full(len(batch), np.nan)
+        if self.fitted is not None:
+            near = features.astype(np.float64)
+            familiarity = self.fitted.neighbourhood.familiarity(near)
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
-            value = self.fitted.calibration.value(calibrated)
-            low, high = self.fitted.calibration.interval(calibrated, widen)
+            half = self.fitted.factor * self.fitted.neighbourhood.difficulty(near) * widen
+        scores, calibrated = self._scores(features, familiarity, pool)
+        if self.fitted is not None:
+            value = self.fitted.value(calibrated)
         return Predictions(
-            names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit
+            names,
+            scores,
+            value,
+            value - half,
+            value + half,
+            familiarity,
+            batch.params,
+            batch.macs,
+            _unknown_ops(batch),
+            self.unit,
         )
 
-    def _scores(self, features: NDArray[np.float32], pool: PoolChoice) -> tuple[FloatArray, FloatArray | None]:
-        """Scores to rank by, and the same on the scale of the calibration."""
+    def _scores(
+        self, features: NDArray[np.float32], familiarity: FloatArray, pool: PoolChoice
+    ) -> tuple[FloatArray, FloatArray]:
+        """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
         if self.fitted is None:
             assert self.ranker is not None  # `_check` has refused a predictor with neither
-            return self.ranker.scores(features, self._pool(features, pool)), None
+            scores = self.ranker.scores(features, self._pool(features, pool))
+            return scores, scores
         own = self.fitted.scores(features, self.ranker)
         if self.ranker is None or self.fitted.prior_pool is not None:
             return own, own
         # Pretrained: the more familiar the pool, the more its own scores count against the relations that carry over.
-        share = float(np.mean(self.fitted.familiarity(features)))
+        share = float(familiarity.mean())
         relative = self.ranker.scores(features, self._pool(features, pool))
         mixed = share * _standard(own) + (1 - share) * _standard(relative) if len(own) > 1 else own
         return mixed, np.sort(own)[np.argsort(np.argsort(mixed, kind="stable"), kind="stable")]
@@ -257,8 +273,10 @@ def fit_features(
     prior_pool = None if ranker is None else Pool.of(features)
     inputs = _inputs(features, ranker, prior_pool)
     blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
-    calibration = Calibration.fit(out_of_fold, labels)
-    return Fitted(blend, calibration, Familiarity.fit(features.astype(np.float64), seed=seed), prior_pool)
+    value = ValueMap.fit(out_of_fold, labels)
+    residuals = labels - value(out_of_fold)
+    neighbourhood, difficulty = Neighbourhood.fit(features.astype(np.float64), np.abs(residuals), seed=seed)
+    return Fitted(blend, value, neighbourhood, conformal_factor(residuals, difficulty), prior_pool)
 
 
 def _inputs(features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None) -> FloatArray:

@@ -4,11 +4,11 @@ Spaces do not transfer, relations do: each labelled *source* pool teaches one ex
 pool-relative features (`archcast.encoders.pool`) to the normal scores of its labels. A target pool is ranked by the
 experts of the sources that vary in the same way, and by a prior that needs no labels:
 
-    score = s * sum_k w_k expert_k + (1 - s) * prior,   w_k ~ similarity_k ^ 2,   s = max_k similarity_k ^ 2
+    score = s * sum_k w_k expert_k + (1 - s) * prior,   w_k ~ similarity_k ^ 4,   s = max_k similarity_k ^ 4
 
 similarity_k is the correlation of the two pools' amplitudes (how much each feature varies), negative ones being 0.
-The prior is the mean of label-free statistics whose sign every theory of trainability agrees on: the log fan-in
-summed over all layers and averaged over all paths, and the number of activations.
+The prior is one statistic averaged in three ways: the log MACs of the layers, summed over all layers, summed along
+a path and averaged over paths, and averaged over layers. Unlike total MACs it is not ruled by the largest layers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from archcast.predictor.calibration import rank_gauss
 
 FloatArray = NDArray[np.float64]
 
-PRIOR: Final = ("total/count_log_fan_in", "path/mean log_fan_in", "total/activations")
-_STRENGTHS: Final = (0.25, 2.5, 25.0)  # ridge penalties per training row; experts average over them
-_SHARPNESS: Final = 2.0
+PRIOR: Final = ("total/count_log_macs", "path/mean log_macs", "total/mean_log_macs")
+_STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
+_SHARPNESS: Final = 4.0
 _MAX_ROWS: Final = 3000
 
 
@@ -80,7 +80,7 @@ class PoolRanker:
 
 
 def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:
-    """`[F]` mean of ridge solutions of three strengths, each scaled to unit variance of its scores."""
+    """`[F]` mean of ridge solutions of two strengths, each scaled to unit variance of its scores."""
     gram, moment = relative.T @ relative, relative.T @ targets
     total = np.zeros(relative.shape[1])
     for strength in _STRENGTHS:
