@@ -41,10 +41,20 @@ def load(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         model, folder = _read(path), path.parent
     if not model.HasField("graph"):
         raise NetworkError(f"{_called(source)} holds no graph; it is not an ONNX model")
+    if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf hands broken text on as bytes
+        raise NetworkError(f"{_called(source)} holds names that are not text; export or download it again")
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_external(tensor, folder)
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        yield named.name
 
 
 def _called(source: str | Path | onnx.ModelProto) -> str:

@@ -126,23 +126,27 @@ Handler = Callable[[Call], Made]
 _VIEWS = """Identity Reshape Transpose Flatten Squeeze Unsqueeze Expand Dropout Cast CastLike OptionalGetElement
 Optional BitCast SplitToSequence"""
 
+_SAME = """Relu Sigmoid Tanh Swish Mish HardSwish HardSigmoid Softplus Softsign Selu Erf PRelu Shrink Sub Pow Mod Sqrt Exp
+Log Abs Neg Reciprocal Sign Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Where Equal
+And Or Not Xor IsNaN IsInf BitShift GatherElements GatherND Trilu OneHot TopK GridSample AffineGrid Col2Im
+NonZero Unique Compress MaxUnpool DFT STFT MelWeightMatrix"""
+"""Ops that archcast calls by their ONNX name and that need no attributes."""
+
 SIMPLE = {
-    "Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Swish": "Swish", "Mish": "Mish", "HardSwish": "HardSwish",
-    "HardSigmoid": "HardSigmoid", "Softplus": "Softplus", "Softsign": "Softsign", "Selu": "Selu", "Erf": "Erf",
-    "PRelu": "PRelu", "Glu": "SwiGLU", "Shrink": "Shrink", "Sub": "Sub", "Pow": "Pow", "Mod": "Mod", "Sqrt": "Sqrt", "Exp": "Exp",
-    "Log": "Log", "Abs": "Abs", "Neg": "Neg", "Reciprocal": "Reciprocal", "Sign": "Sign", "Floor": "Floor",
-    "Ceil": "Ceil", "Round": "Round", "Sin": "Sin", "Cos": "Cos", "Tan": "Tan", "Asin": "Asin", "Acos": "Acos",
-    "Atan": "Atan", "Sinh": "Sinh", "Cosh": "Cosh", "Asinh": "Asinh", "Acosh": "Acosh", "Atanh": "Atanh",
-    "Where": "Where", "Equal": "Equal", "Greater": "Greater GreaterOrEqual", "Less": "Less LessOrEqual", "And": "And",
-    "Or": "Or", "Not": "Not", "Xor": "Xor", "IsNaN": "IsNaN", "IsInf": "IsInf", "BitShift": "BitShift",
-    "Bitwise": "BitwiseAnd BitwiseOr BitwiseNot BitwiseXor", "GatherElements": "GatherElements",
-    "GatherND": "GatherND", "ScatterND": "ScatterND TensorScatter", "ScatterElements": "ScatterElements Scatter",
-    "Trilu": "Trilu", "OneHot": "OneHot", "CumSum": "CumSum CumProd", "TopK": "TopK", "GridSample": "GridSample",
-    "AffineGrid": "AffineGrid", "Col2Im": "Col2Im", "NonZero": "NonZero", "Unique": "Unique", "Compress": "Compress",
-    "Range": "Range EyeLike", "RoiAlign": "RoiAlign MaxRoiPool", "MaxUnpool": "MaxUnpool", "DFT": "DFT",
-    "STFT": "STFT", "MelWeightMatrix": "MelWeightMatrix", "Window": "HannWindow HammingWindow BlackmanWindow",
+    **{name: name for name in _SAME.split()},
+    "Glu": "SwiGLU",
+    "Greater": "Greater GreaterOrEqual",
+    "Less": "Less LessOrEqual",
+    "Bitwise": "BitwiseAnd BitwiseOr BitwiseNot BitwiseXor",
+    "ScatterND": "ScatterND TensorScatter",
+    "ScatterElements": "ScatterElements Scatter",
+    "CumSum": "CumSum CumProd",
+    "Range": "Range EyeLike",
+    "RoiAlign": "RoiAlign MaxRoiPool",
+    "Window": "HannWindow HammingWindow BlackmanWindow",
     "Random": "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial",
-    "Constant": "ConstantOfShape Constant", "Size": "Shape Size NonMaxSuppression",
+    "Constant": "ConstantOfShape Constant",
+    "Size": "Shape Size NonMaxSuppression",
     "LpNormalization": "LpNormalization MeanVarianceNormalization",
     "Sequence": "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap"
     " ConcatFromSequence ReverseSequence OptionalHasElement",

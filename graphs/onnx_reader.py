@@ -207,22 +207,23 @@ class _Reader:
                     self.values[name].params = frozenset([name])
 
     def _declare_constants(self, graph: onnx.GraphProto) -> None:
-        """Some exporters write weights as `Constant` nodes; those that a layer reads are parameters."""
-        weights = {
-            node.output[0]: attribute.t
-            for node in graph.node
-            if node.op_type == "Constant"
-            for attribute in node.attribute
-            if attribute.name == "value" and attribute.t.data_type in _FLOATS and prod(attribute.t.dims) > 1
-        }
-        if not weights:
-            return
+        """Some exporters write weights as `Constant` or `ConstantOfShape` nodes; those a layer reads are parameters."""
+        weights: dict[str, Shape] = {}
         for node in graph.node:
+            for attribute in node.attribute:
+                tensor = attribute.t
+                if attribute.name != "value" or tensor.data_type not in _FLOATS:
+                    continue
+                if node.op_type == "Constant":
+                    weights[node.output[0]] = tuple(tensor.dims)
+                elif node.op_type == "ConstantOfShape":
+                    weights[node.output[0]] = self.found.shapes.get(node.output[0], ())
+        for node in graph.node if weights else ():
             for position in _WEIGHTS.get(node.op_type, ()):
                 name = node.input[position] if position < len(node.input) else ""
-                if name in weights:
-                    self.sizes[name] = prod(weights[name].dims)
-                    self.values[name] = Value(tuple(weights[name].dims), params=frozenset([name]))
+                if prod(weights.get(name, ())) > 1:
+                    self.sizes[name] = prod(weights[name])
+                    self.values[name] = Value(weights[name], params=frozenset([name]))
 
     def _declare_statistics(self, node: onnx.NodeProto) -> None:
         """Running statistics and quantisation scales are state, not parameters."""
@@ -287,8 +288,8 @@ class _Reader:
 
     def _fold(self, node: onnx.NodeProto, params: frozenset[str]) -> None:
         """A node on constants alone."""
-        if node.op_type == "Constant" and node.output and node.output[0] in self.sizes:
-            return
+        if node.op_type.startswith("Constant") and node.output and node.output[0] in self.sizes:
+            return  # a weight, already declared
         if node.output and node.output[0] not in self.found.constants:
             value = constant_value(node, self.found)
             if value is not None:
