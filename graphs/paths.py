@@ -81,7 +81,13 @@ class Levels:
         result: NDArray[Any] = value[self.rank[rows]]
         return result
 
-    def nearest(self, marks: NDArray[Any], stops: NDArray[np.bool_], limit: float = np.inf) -> NDArray[Any]:
+    def nearest(
+        self,
+        marks: NDArray[Any],
+        stops: NDArray[np.bool_],
+        limit: float = np.inf,
+        edge_weights: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
         """What the nearest stops upstream of each node bear, summed over the routes that lead to them.
 
         `value[v] = sum(mark[u] if stop[u] else value[u] over u -> v)`, column by column, at most `limit`.
@@ -89,6 +95,8 @@ class Levels:
         Args:
             marks: `[N, K]`, read at stops.
             stops: `[N]` flags.
+            limit: no value grows beyond it.
+            edge_weights: `[E]` factors of what runs along each edge; default 1.
 
         Returns:
             `[N, K]` values in the original node order.
@@ -96,8 +104,11 @@ class Levels:
         passed = np.where(stops[:, None], marks, 0)[self.order]
         value = np.zeros_like(passed)
         through = ~stops[self.order]
+        factor = None if edge_weights is None else edge_weights[self._edge_order, None].astype(marks.dtype)
         for start, stop, first, last, offsets in self._steps:
             incoming = passed.take(self._sources[first:last], axis=0)
+            if factor is not None:
+                incoming *= factor[first:last]
             if len(offsets) != last - first:
                 incoming = np.add.reduceat(incoming, offsets, axis=0)
             value[start:stop] = np.minimum(incoming, limit)
@@ -223,7 +234,7 @@ class LivePaths:
         return values
 
     @cached_property
-    def _share(self) -> NDArray[np.float64]:
+    def edge_shares(self) -> NDArray[np.float64]:
         """`[E]` the paths into v split over its inputs u in proportion to the number of paths into u."""
         share: NDArray[np.float64] = np.exp(self.log_paths[self.sources] - self.log_paths[self.targets])
         return share
@@ -231,7 +242,7 @@ class LivePaths:
     @property
     def edge_visits(self) -> NDArray[np.float64]:
         """`[E]` probability that a path drawn uniformly among all input-to-output paths runs along each edge."""
-        return self.visits[self.targets] * self._share
+        return self.visits[self.targets] * self.edge_shares
 
     @cached_property
     def visits(self) -> NDArray[np.float64]:
@@ -243,7 +254,7 @@ class LivePaths:
         np.maximum.at(peak, graph, paths)
         weight = np.exp(paths - peak[graph])
         visits[outputs] = weight / np.bincount(graph, weight, minlength=self.size)[graph]
-        share = self._share
+        share = self.edge_shares
         level = self.levels.level[self.targets]
         order = np.argsort(-level, kind="stable")
         bounds = np.flatnonzero(np.diff(level[order])) + 1
