@@ -126,8 +126,8 @@ Handler = Callable[[Call], Made]
 _VIEWS = """Identity Reshape Transpose Flatten Squeeze Unsqueeze Expand Dropout Cast CastLike OptionalGetElement
 Optional BitCast SplitToSequence"""
 
-_SAME = """Relu Sigmoid Tanh Swish Mish HardSwish HardSigmoid Softplus Softsign Selu Erf PRelu Shrink Sub Pow Mod Sqrt Exp
-Log Abs Neg Reciprocal Sign Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Where Equal
+_SAME = """Relu Sigmoid Tanh Swish Mish HardSwish HardSigmoid Softplus Softsign Selu Erf PRelu Shrink Sub Pow Mod Sqrt
+Exp Log Abs Neg Reciprocal Sign Floor Ceil Round Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Where Equal
 And Or Not Xor IsNaN IsInf BitShift GatherElements GatherND Trilu OneHot TopK GridSample AffineGrid Col2Im
 NonZero Unique Compress MaxUnpool DFT STFT MelWeightMatrix"""
 """Ops that archcast calls by their ONNX name and that need no attributes."""
