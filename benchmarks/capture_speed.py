@@ -2,8 +2,8 @@
 
     python -m benchmarks.capture_speed
 
-Both start from the same module with real weights on the CPU and the same input shape; the best of two runs after a first one
-counts on either side. `export` is `torch.export.export(..., strict=False)` alone, without reading the program.
+Both start from the same module with real weights on the CPU and the same input shape; after a first run, the best
+of two counts on either side. `export` is `torch.export.export(..., strict=False)` alone, without reading the program.
 Writes benchmarks/results/capture_speed.csv.
 """
 

@@ -16,28 +16,10 @@ from torch import Tensor
 Shortcut = Callable[[tuple[Any, ...], dict[str, Any]], Tensor | None]
 
 _IN_PLACE = frozenset({"relu", "silu", "hardswish", "hardsigmoid", "relu6", "leaky_relu", "elu", "mish"})
-_UNARY = [
-    "relu",
-    "silu",
-    "hardswish",
-    "hardsigmoid",
-    "relu6",
-    "leaky_relu",
-    "elu",
-    "mish",
-    "gelu",
-    "sigmoid",
-    "tanh",
-    "softmax",
-    "exp",
-    "sqrt",
-    "neg",
-    "sigmoid_",
-    "tanh_",
-    "relu_",
-    "hardswish_",
-    "silu_",
-]
+_UNARY = (
+    "relu", "silu", "hardswish", "hardsigmoid", "relu6", "leaky_relu", "elu", "mish", "gelu", "sigmoid", "tanh",
+    "softmax", "exp", "sqrt", "neg", "sigmoid_", "tanh_", "relu_", "hardswish_", "silu_",
+)  # fmt: skip
 
 
 def shortcut(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -82,14 +64,16 @@ def _normalised(weight_at: int, sizes_at: int | None = None) -> Shortcut:
 
 
 def _linear(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
-    source, weight = args[0], args[1] if len(args) > 1 else None
+    source: Tensor = args[0]
+    weight = args[1] if len(args) > 1 else None
     if not isinstance(weight, Tensor) or weight.dim() != 2 or not source.dim() or source.shape[-1] != weight.shape[1]:
         return None
     return source.new_empty((*source.shape[:-1], weight.shape[0])) if source.dtype == weight.dtype else None
 
 
 def _matmul(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
-    left, right = args[0], args[1] if len(args) > 1 else None
+    left: Tensor = args[0]
+    right = args[1] if len(args) > 1 else None
     if not isinstance(right, Tensor) or right.dim() != left.dim() or left.dim() < 3 or right.dtype != left.dtype:
         return None
     if left.shape[:-2] != right.shape[:-2] or left.shape[-1] != right.shape[-2]:
@@ -100,14 +84,16 @@ def _matmul(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
 def _attention(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     if len(args) < 3 or kwargs.get("enable_gqa"):
         return None
-    query, key, value = args[:3]
+    query: Tensor = args[0]
+    key, value = args[1:3]
     fits = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == key.shape[-1]
     return query.new_empty((*query.shape[:-1], value.shape[-1])) if fits and key.shape[-2] == value.shape[-2] else None
 
 
 def _elementwise(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
     """Two operands, the second a number or no larger than the first."""
-    left, right = args[0], args[1] if len(args) > 1 else None
+    left: Tensor = args[0]
+    right = args[1] if len(args) > 1 else None
     if isinstance(right, (int, float)) and not isinstance(right, bool):
         return torch.empty_like(left)
     if not isinstance(right, Tensor) or right.dtype != left.dtype or right.dim() > left.dim():
@@ -119,12 +105,13 @@ def _elementwise(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
 
 
 def _elementwise_in_place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    return args[0] if _elementwise(args, kwargs) is not None else None
+    target: Tensor = args[0]
+    return target if _elementwise(args, kwargs) is not None else None
 
 
 def _cat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     parts, axis = args[0], args[1] if len(args) > 1 else kwargs.get("dim", 0)
-    first = parts[0]
+    first: Tensor = parts[0]
     if not isinstance(axis, int) or any(part.dtype != first.dtype or part.dim() != first.dim() for part in parts):
         return None
     axis %= first.dim()
@@ -135,7 +122,7 @@ def _cat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
 
 
 def _interpolate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    source = args[0]
+    source: Tensor = args[0]
     size = args[1] if len(args) > 1 else kwargs.get("size")
     scale = args[2] if len(args) > 2 else kwargs.get("scale_factor")
     rank = source.dim() - 2
@@ -144,7 +131,7 @@ def _interpolate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None
     if size is not None:
         sizes = (size,) * rank if isinstance(size, int) else tuple(size)
     else:
-        scales = (scale,) * rank if isinstance(scale, (int, float)) else tuple(scale)
+        scales: tuple[Any, ...] = (scale,) * rank if isinstance(scale, (int, float)) else tuple(scale or ())
         sizes = tuple(int(length * factor) for length, factor in zip(source.shape[2:], scales, strict=False))
     fits = len(sizes) == rank and all(isinstance(length, int) and length > 0 for length in sizes)
     return source.new_empty((*source.shape[:2], *sizes)) if fits else None

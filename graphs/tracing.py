@@ -66,12 +66,12 @@ def trace(
 def _build(network: Callable[[], Any], device: torch.device) -> Any:
     """What the callable returns, built on `device`."""
     try:
-        with device:
+        with device, _Uninitialised():
             return network()
     except (RuntimeError, NotImplementedError):
         if device.type != "meta":
             raise
-    with _Skeleton():  # a constructor that computes with numbers of its own, such as RegNet's widths
+    with _Skeleton(), _Uninitialised():  # a constructor that computes with numbers of its own, such as RegNet's widths
         return network()
 
 
@@ -87,6 +87,22 @@ class _Skeleton(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Skips random and constant fills of meta tensors, which have nothing to fill; they take most of a build."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _FILLS and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+_FILLS = frozenset({
+    "normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_",
+    "orthogonal_", "erfinv_", "constant_", "zeros_", "ones_", "fill_", "zero_", "bernoulli_", "exponential_", "mul_",
+    "add_", "sub_", "div_", "clamp_", "copy_",
+})  # fmt: skip
 _ALLOCATIONS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
 
@@ -125,27 +141,21 @@ def _module(network: Network, device: torch.device) -> nn.Module:
 
 
 def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
-    state = _state_on(module, device)
-    recorder = Recorder(state[key] for key, _ in module.named_parameters())
-    positional, named = feed.tensors(device, _float_type(module))
-    with torch.no_grad(), _evaluating(module), as_single_nodes(module, recorder), recorder:
-        for tensor in (*positional, *named.values()):
-            recorder.input(tensor)
-        outputs = torch.func.functional_call(module, state, positional, {**named, **feed.constants})
+    with torch.no_grad(), _borrowed(module, device):
+        recorder = Recorder(module.parameters())
+        positional, named = feed.tensors(device, _float_type(module))
+        with as_single_nodes(module, recorder), recorder:
+            for tensor in (*positional, *named.values()):
+                recorder.input(tensor)
+            outputs = module(*positional, **named, **feed.constants)
     return recorder.graph(outputs, name=name)
 
 
 def _export(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
     from archcast.graphs.exported import export_and_read
 
-    with torch.no_grad(), _evaluating(module):
+    with torch.no_grad(), _borrowed(module, device):
         return export_and_read(module, feed, name, device)
-
-
-def _state_on(module: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
-    """Parameters and buffers on `device`; on meta without copying anything."""
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {key: tensor if tensor.device == device else tensor.detach().to(device) for key, tensor in named}
 
 
 def _float_type(module: nn.Module) -> torch.dtype:
@@ -154,16 +164,39 @@ def _float_type(module: nn.Module) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no fused fast paths inside the block; the module's own flags come back afterwards."""
-    flags = [(part, part.training) for part in module.modules()]
+def _borrowed(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Inside the block, `module` is in evaluation mode, its tensors are on `device`, and fused fast paths are off.
+
+    Afterwards every attribute of every sub-module is what it was, caches that the forward pass keeps included.
+    """
+    parts = list(module.modules())
+    saved = [dict(vars(part)) for part in parts]
+    stores: list[dict[str, Any]] = [store for part in parts for store in (part._parameters, part._buffers)]
+    tensors = [dict(store) for store in stores]
+    moved: dict[int, torch.Tensor] = {}  # a tensor under two names stays one tensor
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    for part, _ in flags:
-        part.training = False
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for part in parts:
+            part.training = False
+        for store, originals in zip(stores, tensors, strict=True):
+            for key, tensor in originals.items():
+                if tensor is not None and tensor.device != device:
+                    if id(tensor) not in moved:
+                        moved[id(tensor)] = _moved(tensor, device)
+                    store[key] = moved[id(tensor)]
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for part, training in flags:
-            part.training = training
+        for part, attributes in zip(parts, saved, strict=True):
+            vars(part).clear()
+            vars(part).update(attributes)
+        for store, originals in zip(stores, tensors, strict=True):
+            store.clear()
+            store.update(originals)
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The same tensor on `device`; a parameter stays one, so that `module.parameters()` still finds it."""
+    copy = tensor.detach().to(device)
+    return nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy

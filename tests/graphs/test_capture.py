@@ -89,6 +89,25 @@ def test_the_module_of_the_user_is_left_alone() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_shared_modules_and_caches_are_left_alone() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.second = nn.Sequential(self.first, nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.cache = self.first(x)
+            return self.second(self.cache)  # type: ignore[no-any-return]
+
+    module = Net()
+    graph = capture(module, (1, 4))
+    assert graph.params == sum(p.numel() for p in module.parameters())
+    assert not hasattr(module, "cache")
+    assert {tensor.device.type for tensor in module.state_dict().values()} == {"cpu"}
+    assert module(torch.ones(1, 4)).device.type == "cpu"
+
+
 def test_views_and_no_ops_do_not_appear() -> None:
     def function(_: nn.Module, x: Tensor) -> Tensor:
         y = x.reshape(2, -1).t().contiguous().clone().detach().float()
