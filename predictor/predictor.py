@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.datasets.benchmark import Benchmark
+from archcast.encoders.cached import benchmark_features
 from archcast.encoders.features import encode
 from archcast.encoders.pool import Pool
 from archcast.errors import ConfigError, NotFittedError
@@ -139,7 +141,8 @@ class Predictor:
         """Forecast `networks`.
 
         Args:
-            networks: list of anything `capture` takes, one such network, or a `GraphBatch`.
+            networks: list of anything `capture` takes, one such network, a `GraphBatch`, or a whole `Benchmark` (its
+                graphs and features are cached on disk).
             task: refuse to answer for another task than the predictor's.
             pool: what networks of an unfamiliar space are ranked against: each other (`query`), the
                 networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`).
@@ -149,6 +152,8 @@ class Predictor:
             ConfigError: the task is not the predictor's, or `pool` is no known choice.
         """
         self._check(task, pool)
+        if isinstance(networks, Benchmark):
+            return self.predict_features(benchmark_features(networks), networks.graphs(), networks.specs, pool=pool)
         batch, names = as_batch(networks, self.input_shape)
         return self.predict_features(encode(batch), batch, names, pool=pool)
 
