@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from archcast.encoders.features import FEATURE_NAMES
 
@@ -56,7 +56,7 @@ class Pool:
         for column in np.flatnonzero(gate):
             below = np.searchsorted(self.rows[:, column], rounded[:, column], side="left")
             upto = np.searchsorted(self.rows[:, column], rounded[:, column], side="right")
-            result[:, column] = norm.ppf(np.clip((below + upto) / 2, 0.5, size - 0.5) / size) * gate[column]
+            result[:, column] = ndtri(np.clip((below + upto) / 2, 0.5, size - 0.5) / size) * gate[column]
         return result
 
 

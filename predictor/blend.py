@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from archcast.predictor.calibration import rank_gauss
 from archcast.predictor.gaussian_process import GaussianProcessHead
@@ -87,6 +86,8 @@ def fit_blend(
 
 
 def _weights(out_of_fold: dict[str, FloatArray], targets: FloatArray) -> dict[str, float]:
+    from scipy.optimize import nnls
+
     names = list(out_of_fold)
     columns = np.stack([out_of_fold[name] for name in names], axis=1)
     fitted, _ = nnls(columns, targets)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 FloatArray = NDArray[np.float64]
 
@@ -21,6 +20,8 @@ CONFIDENCE = 0.9
 
 def rank_gauss(values: FloatArray) -> FloatArray:
     """Normal scores of the ranks: `norm.ppf((rank - 0.5) / n)`; ties share their mean rank."""
+    from scipy.stats import norm, rankdata  # half a second to import, and only fitting needs it
+
     return np.asarray(norm.ppf((rankdata(values) - 0.5) / max(len(values), 1)))
 
 

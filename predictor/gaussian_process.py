@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
 
 FloatArray = NDArray[np.float64]
 
@@ -121,6 +120,8 @@ def _best_noise(kernel: FloatArray, targets: FloatArray) -> _NoiseFit:
     With K = V diag(e) V' and b = V't: the most likely amplitude is a = mean(b^2 / (e + s)), and the log likelihood is
     -n/2 log a - 1/2 sum log(e + s) + constant.
     """
+    from scipy.linalg import eigh
+
     values, vectors = eigh(kernel, check_finite=False, driver="evd")
     projected = vectors.T @ targets
     spectra = np.maximum(values, 0)[:, None] + _NOISES
@@ -132,5 +133,7 @@ def _best_noise(kernel: FloatArray, targets: FloatArray) -> _NoiseFit:
 
 def _solve(kernel: FloatArray, noise: float, targets: FloatArray) -> FloatArray:
     """Kernel weights of the posterior mean."""
+    from scipy.linalg import cho_factor, cho_solve
+
     kernel[np.diag_indices_from(kernel)] += noise
     return np.asarray(cho_solve(cho_factor(kernel, lower=True, check_finite=False), targets, check_finite=False))

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archcast.datasets.benchmark import Benchmark
-from archcast.encoders.cached import benchmark_features
 from archcast.encoders.features import encode
 from archcast.encoders.pool import Pool
 from archcast.errors import ConfigError, NotFittedError
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.blend import Blend, fit_blend
 from archcast.predictor.calibration import ValueMap, conformal_factor
+from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.inputs import as_batch, as_scores
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
@@ -153,7 +153,8 @@ class Predictor:
         """
         self._check(task, pool)
         if isinstance(networks, Benchmark):
-            return self.predict_features(benchmark_features(networks), networks.graphs(), networks.specs, pool=pool)
+            graphs = networks.graphs()
+            return self.predict_features(benchmark_features(networks, graphs), graphs, networks.specs, pool=pool)
         batch, names = as_batch(networks, self.input_shape)
         return self.predict_features(encode(batch), batch, names, pool=pool)
 
