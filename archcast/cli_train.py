@@ -138,5 +138,4 @@ def run_evaluate(options: Any) -> int:
 def _pretrain(spaces: Sequence[str]) -> Any:
     from archcast.predictor.pretraining import pretrain
 
-    note(f"pretraining on {', '.join(spaces)}")
-    return pretrain(spaces, seed=0, progress=True)
+    return pretrain(spaces, seed=0, on_step=lambda step: note(f"pretraining on {', '.join(spaces)}: {step}"))

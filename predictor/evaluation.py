@@ -122,18 +122,37 @@ def few_shot(
     make = _default_factory() if factory is None else factory
     splits = benchmark.splits(sizes, seeds=seeds)
     graphs = benchmark.graphs()
-    baselines = baseline_scores(graphs)
     results = []
     for split in _bar(splits, f"few-shot {benchmark.name}", progress):
         forecaster = make()
         forecaster.fit(graphs.take(split.train), benchmark.scores[split.train], task=benchmark.task, seed=split.seed)
         forecast = forecast_whole_space(forecaster, benchmark, graphs)
-        rows = _subset_rows(benchmark, split.train)
-        isomorphs = len(rows[SUBSETS[1]]) - len(rows[SUBSETS[2]])
-        for subset in subsets:
-            count = isomorphs if subset != SUBSETS[2] else 0
-            where = _Where("few-shot", benchmark, len(split.train), split.seed, subset, rows[subset], count)
-            results += _score_all(where, forecast, baselines, resamples)
+        results += score_few_shot(
+            benchmark, split.train, graphs, forecast, seed=split.seed, subsets=subsets, resamples=resamples
+        )
+    return results
+
+
+def score_few_shot(
+    benchmark: Benchmark,
+    train: NDArray[Any],
+    graphs: GraphBatch,
+    forecast: Forecast,
+    *,
+    seed: int = 0,
+    subsets: Sequence[str] = SUBSETS,
+    resamples: int = 0,
+) -> list[Result]:
+    """Score one forecast of a whole benchmark on `subsets` of it; `train` are the labelled positions."""
+    rows = _subset_rows(benchmark, train)
+    isomorphs = len(rows[SUBSETS[1]]) - len(rows[SUBSETS[2]])
+    results = []
+    for subset in subsets:
+        results += score_networks(
+            forecast, graphs, benchmark.scores, protocol="few-shot", benchmark=benchmark.name, task=benchmark.task,
+            metric=benchmark.metric, labels=len(train), seed=seed, subset=subset,
+            isomorphs=0 if subset == SUBSETS[2] else isomorphs, rows=rows[subset], resamples=resamples,
+        )  # fmt: skip
     return results
 
 
@@ -176,21 +195,10 @@ def zero_shot(
         for seed in seeds[:1] if len(target) <= sample else seeds:
             rows = np.sort(np.random.default_rng(seed).permutation(len(target))[:sample])
             graphs = target.graphs(rows)
-            forecast = forecaster.predict(graphs)
-            where = _Where("zero-shot", target, 0, seed, SUBSETS[0], np.arange(len(rows)), 0)
-            results += _score_all(where, forecast, baseline_scores(graphs), resamples, target.scores[rows])
-    return results
-
-
-def evaluate_forecast(
-    benchmark: Benchmark, train: NDArray[Any], graphs: GraphBatch, forecast: Forecast, *, seed: int = 0
-) -> list[Result]:
-    """Score one forecast of the whole benchmark on the networks outside `train`, beside the baselines."""
-    rows = _subset_rows(benchmark, train)
-    results = []
-    for subset in SUBSETS[1:]:
-        where = _Where("few-shot", benchmark, len(train), seed, subset, rows[subset], 0)
-        results += _score_all(where, forecast, baseline_scores(graphs), 0)
+            results += score_networks(
+                forecaster.predict(graphs), graphs, target.scores[rows], protocol="zero-shot", benchmark=target.name,
+                task=target.task, metric=target.metric, labels=0, seed=seed, subset=SUBSETS[0], resamples=resamples,
+            )  # fmt: skip
     return results
 
 
@@ -207,39 +215,45 @@ def summarise(results: Iterable[Result]) -> list[dict[str, Any]]:
     return [{**dict(zip(names, key, strict=True)), **_mean_row(group)} for key, group in groups.items()]
 
 
-@dataclass(frozen=True, eq=False)
-class _Where:
-    protocol: str
-    benchmark: Benchmark
-    labels: int
-    seed: int
-    subset: str
-    rows: NDArray[np.int64]
-    isomorphs: int
-
-
-def _score_all(
-    where: _Where,
+def score_networks(
     forecast: Forecast,
-    baselines: Mapping[str, FloatArray],
-    resamples: int,
-    truth: FloatArray | None = None,
+    graphs: GraphBatch,
+    truth: FloatArray,
+    *,
+    protocol: str,
+    benchmark: str,
+    task: str,
+    metric: str,
+    labels: int,
+    seed: int,
+    subset: str,
+    isomorphs: int = 0,
+    rows: NDArray[Any] | None = None,
+    resamples: int = 0,
 ) -> list[Result]:
-    rows, bench = where.rows, where.benchmark
-    truth = (bench.scores if truth is None else truth)[rows]
+    """Score one forecast of `graphs` and the baselines beside it.
+
+    Args:
+        truth: `[n]` true scores of `graphs`.
+        rows: positions to score; all when left out. The ranks of the baselines are still those among all of `graphs`.
+        resamples: bootstrap resamples over networks; 0 for none.
+
+    The other arguments are fields of `Result`.
+    """
+    rows = np.arange(len(graphs)) if rows is None else rows
+    truth = truth[rows]
     results = []
-    for method, scores in {METHOD: forecast.scores, **baselines}.items():
+    for method, scores in {METHOD: forecast.scores, **baseline_scores(graphs)}.items():
         bounds = (forecast.low[rows], forecast.high[rows]) if method == METHOD else None
         covered = float("nan") if bounds is None else coverage(truth, *bounds)
         inside = None if bounds is None or np.isnan(covered) else (truth >= bounds[0]) & (truth <= bounds[1])
+        chosen = scores[rows]
         results.append(
             Result(
-                where.protocol, bench.name, bench.task, bench.metric, method, where.labels, where.seed,
-                where.subset, len(rows), where.isomorphs,
-                kendall_tau(truth, scores[rows]), spearman(truth, scores[rows]),
-                top_k_regret(truth, scores[rows]), n_at_k(truth, scores[rows]), covered,
-                float("nan") if bounds is None else _median_width(*bounds),
-                bootstrap_draws(truth, scores[rows], inside, resamples=resamples) if resamples else {},
+                protocol, benchmark, task, metric, method, labels, seed, subset, len(rows), isomorphs,
+                kendall_tau(truth, chosen), spearman(truth, chosen), top_k_regret(truth, chosen), n_at_k(truth, chosen),
+                covered, float("nan") if bounds is None else _median_width(*bounds),
+                bootstrap_draws(truth, chosen, inside, resamples=resamples) if resamples else {},
             )
         )  # fmt: skip
     return results

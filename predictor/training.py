@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,16 @@ from archcast.predictor.card import data_line, model_card
 from archcast.predictor.config import TrainConfig
 
 if TYPE_CHECKING:
-    from archcast.graphs.graph import ComputationGraph
+    from archcast.datasets.benchmark import Benchmark
     from archcast.predictor.predictor import Predictor
 
 DEFAULT_LABELS = 156
 """1 % of NAS-Bench-201, the second published size."""
+
+_FIT_STEPS = 6  # five folds and all labels; ten folds below 100 labels. Only the estimate of the time left uses it.
+
+HELD_OUT = 3000
+"""Networks of each space on which a pretrained predictor is scored."""
 
 Report = Callable[[str], None]
 
@@ -65,7 +71,7 @@ def run_training(config: TrainConfig, *, progress: bool = True, report: Report |
     elif config.table:
         training, data = _train_table(config, progress, say)
     else:
-        training, data = _train_benchmark(config, say)
+        training, data = _train_benchmark(config, progress, say)
     training.metrics.update(config=config.to_dict(), seconds=round(time.perf_counter() - started, 2))
     if config.output is None:
         return training
@@ -76,9 +82,9 @@ def run_training(config: TrainConfig, *, progress: bool = True, report: Report |
     return Training(training.predictor, training.metrics, output, training.truth, training.forecast)
 
 
-def _train_benchmark(config: TrainConfig, say: Report) -> tuple[Training, list[str]]:
+def _train_benchmark(config: TrainConfig, progress: bool, say: Report) -> tuple[Training, list[str]]:
     from archcast.datasets.benchmark import load_benchmark
-    from archcast.predictor.evaluation import evaluate_forecast, forecast_whole_space
+    from archcast.predictor.evaluation import SUBSETS, forecast_whole_space, score_few_shot
     from archcast.predictor.predictor import Predictor
 
     bench = load_benchmark(config.benchmark, config.task, metric=config.metric, epochs=config.epochs)
@@ -90,14 +96,16 @@ def _train_benchmark(config: TrainConfig, say: Report) -> tuple[Training, list[s
     graphs = bench.graphs()
     predictor = Predictor()
     clock = time.perf_counter()
-    predictor.fit(
-        graphs.take(split.train), bench.scores[split.train], task=bench.task, seed=config.seed, unit=bench.unit
-    )
+    chosen = graphs.take(split.train)
+    with _steps("fitting", _FIT_STEPS if labels >= 100 else _FIT_STEPS + 5, progress) as step:
+        predictor.fit(
+            chosen, bench.scores[split.train], task=bench.task, seed=config.seed, unit=bench.unit, on_step=step
+        )
     say(f"fitted in {time.perf_counter() - clock:.1f} s; ranking the other {len(bench) - labels:,} networks")
     clock = time.perf_counter()
     forecast = forecast_whole_space(predictor, bench, graphs)
     say(f"ranked in {time.perf_counter() - clock:.1f} s")
-    results = evaluate_forecast(bench, split.train, graphs, forecast, seed=config.seed)
+    results = score_few_shot(bench, split.train, graphs, forecast, seed=config.seed, subsets=SUBSETS[1:])
     rest = np.setdiff1d(np.arange(len(bench)), split.train)
     metrics: dict[str, Any] = {"results": [result.to_record() for result in results]}
     data = [data_line(bench.name, bench.task, bench.metric, labels, len(bench))]
@@ -115,6 +123,8 @@ class _Rows:
 def _train_table(config: TrainConfig, progress: bool, say: Report) -> tuple[Training, list[str]]:
     from archcast.datasets.tables import read_table
     from archcast.graphs.capture import capture_all
+    from archcast.graphs.graph import GraphBatch
+    from archcast.predictor.evaluation import SUBSETS, score_networks
     from archcast.predictor.predictor import Predictor
 
     table = read_table(str(config.table), task=config.task, metric=config.metric)
@@ -134,50 +144,61 @@ def _train_table(config: TrainConfig, progress: bool, say: Report) -> tuple[Trai
     data = [f"{Path(str(config.table)).name}: {labels:,} of {total:,} networks, {table.metric or 'score'}."]
     if len(rest) < 3:
         return Training(predictor, {"results": []}), data
-    results, forecast = _table_results(
-        config, predictor, [graphs[row] for row in rest], table.scores[rest], labels, task
-    )
-    return Training(predictor, {"results": results}, None, table.scores[rest], forecast), data
-
-
-def _table_results(
-    config: TrainConfig,
-    predictor: Predictor,
-    graphs: list[ComputationGraph],
-    truth: NDArray[np.float64],
-    labels: int,
-    task: str | None,
-) -> tuple[list[dict[str, Any]], Any]:
-    """The same figures as on a benchmark, for the rows of a table that were not used as labels."""
-    from archcast.graphs.graph import GraphBatch
-    from archcast.predictor.evaluation import METHOD, SUBSETS
-    from archcast.predictor.metrics import baseline_scores, coverage, kendall_tau, spearman, top_k_regret
-
-    batch = GraphBatch.from_graphs(graphs)
+    batch = GraphBatch.from_graphs([graphs[row] for row in rest])
     forecast = predictor.predict(batch, task=task)
-    rows = []
-    for method, scores in {METHOD: forecast.scores, **baseline_scores(batch)}.items():
-        covered = coverage(truth, forecast.low, forecast.high) if method == METHOD else float("nan")
-        rows.append({
-            "protocol": "few-shot", "benchmark": Path(str(config.table)).name, "task": task or "", "method": method,
-            "labels": labels, "seed": config.seed, "subset": SUBSETS[1], "networks": len(truth),
-            "tau": kendall_tau(truth, scores), "rho": spearman(truth, scores), "regret": top_k_regret(truth, scores),
-            "coverage": covered,
-        })  # fmt: skip
-    return rows, forecast
+    results = score_networks(
+        forecast, batch, table.scores[rest], protocol="few-shot", benchmark=Path(str(config.table)).name,
+        task=task or "", metric=table.metric or "score", labels=labels, seed=config.seed, subset=SUBSETS[1],
+    )  # fmt: skip
+    records = [result.to_record() for result in results]
+    return Training(predictor, {"results": records}, None, table.scores[rest], forecast), data
 
 
 def _pretrain(config: TrainConfig, progress: bool, say: Report) -> tuple[Training, list[str]]:
+    """Fit one predictor to several spaces; score it on held-out networks of those, and on the spaces left out."""
     from archcast.datasets.benchmark import load_benchmark
-    from archcast.predictor.pretraining import pretrain
+    from archcast.predictor.pretraining import pretrain, training_rows
 
     say(f"pretraining on {', '.join(config.training_spaces)}")
-    predictor = pretrain(config.training_spaces, seed=config.seed, progress=progress)
-    data = []
-    for space in config.training_spaces:
-        bench = load_benchmark(space)
-        data.append(data_line(bench.name, bench.task, bench.metric, len(bench), len(bench)))
-    return Training(predictor, {"results": [], "spaces": list(config.training_spaces)}), data
+    with _steps("pretraining", len(config.training_spaces) + _FIT_STEPS, progress) as step:
+        predictor = pretrain(config.training_spaces, seed=config.seed, on_step=step)
+    data, results = [], []
+    for name in config.spaces:
+        bench = load_benchmark(name)
+        seen = training_rows(bench, seed=config.seed) if name in config.training_spaces else np.zeros(0, np.int64)
+        if len(seen):
+            data.append(data_line(bench.name, bench.task, bench.metric, len(seen), len(bench)))
+        results += _held_out(predictor, bench, seen, config.seed)
+        say(f"scored on {name}")
+    return Training(predictor, {"results": results, "spaces": list(config.training_spaces)}), data
+
+
+def _held_out(predictor: Predictor, bench: Benchmark, seen: NDArray[np.int64], seed: int) -> list[dict[str, Any]]:
+    from archcast.predictor.evaluation import score_networks
+
+    rest = np.setdiff1d(np.arange(len(bench)), seen)
+    rows = np.sort(np.random.default_rng(seed).permutation(rest)[:HELD_OUT])
+    protocol, subset = ("pretrained", "held-out networks") if len(seen) else ("zero-shot", "of an unseen space")
+    graphs = bench.graphs(rows)
+    results = score_networks(
+        predictor.predict(graphs), graphs, bench.scores[rows], protocol=protocol, benchmark=bench.name, task=bench.task,
+        metric=bench.metric, labels=len(seen), seed=seed, subset=subset,
+    )  # fmt: skip
+    return [result.to_record() for result in results]
+
+
+@contextmanager
+def _steps(text: str, expected: int, progress: bool) -> Iterator[Report]:
+    """A progress bar over the steps somebody else reports, with the last one's name and the time left."""
+    from tqdm import tqdm
+
+    with tqdm(desc=text, total=expected, unit="step", disable=not progress, leave=False) as bar:
+
+        def step(done: str) -> None:
+            bar.set_postfix_str(done)
+            bar.update()
+
+        yield step
 
 
 def _check_output(output: str | None) -> None:
