@@ -67,14 +67,11 @@ FrontEnd = Callable[[Any, InputShape | None, str], ComputationGraph]
 
 
 def _front_end(network: Any) -> FrontEnd:
-    if isinstance(network, str) and ":" in network and not network.lower().endswith(".onnx"):
+    if isinstance(network, str) and not network.lower().endswith(".onnx") and not Path(network).exists():
         return _from_name
-    if isinstance(network, (str, Path)):
+    if isinstance(network, (str, Path)) or type(network).__name__ == "ModelProto":
         return _from_onnx
-    module = type(network).__module__
-    if module.startswith("onnx"):
-        return _from_onnx
-    if module.startswith("torch.export"):
+    if type(network).__module__.startswith("torch.export"):
         return _from_exported
     if callable(network):  # nn.Module is callable too; torch is imported only now
         return _from_torch
@@ -85,7 +82,7 @@ def _front_end(network: Any) -> FrontEnd:
 
 
 def _from_name(network: str, input_shape: InputShape | None, name: str) -> ComputationGraph:
-    prefix, spec = network.split(":", 1)
+    prefix, _, spec = network.partition(":")
     if prefix in ZOOS:
         from archcast.graphs.tracing import trace
         from archcast.graphs.zoo import zoo_model
@@ -96,6 +93,10 @@ def _from_name(network: str, input_shape: InputShape | None, name: str) -> Compu
         module, function = SPEC_RESOLVERS[prefix].split(":")
         graph: ComputationGraph = getattr(importlib.import_module(module), function)(prefix, spec)
         return graph
+    if not spec:
+        raise UnknownNameError(
+            f"{network!r} is neither a file nor a name with its zoo; write for example 'timm:{network}' or 'model.onnx'"
+        )
     raise UnknownNameError(
         f"{network!r}: no zoo or benchmark is called {prefix!r}; known are {', '.join([*ZOOS, *SPEC_RESOLVERS])}"
     )

@@ -132,6 +132,9 @@ def _module(network: Network, device: torch.device) -> nn.Module:
         if not isinstance(network, nn.Module):
             error = f"the callable returned a {type(network).__name__}; it must return a torch.nn.Module"
             raise _MisuseError(NetworkError(error))
+    network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
+    if isinstance(network, torch.jit.ScriptModule):
+        raise _MisuseError(CaptureError("a TorchScript module hides its operations; give the Python module, or ONNX"))
     lazy = next((kind for kind in network.parameters() if isinstance(kind, nn.parameter.UninitializedParameter)), None)
     if lazy is not None:
         raise _MisuseError(

@@ -79,6 +79,8 @@ def test_unknown_zoo_name_proposes_close_ones() -> None:
         capture("timm:resnet5")
     with pytest.raises(UnknownNameError, match="no zoo or benchmark is called 'tim'"):
         capture("tim:resnet50")
+    with pytest.raises(UnknownNameError, match="write for example 'timm:resnet50'"):
+        capture("resnet50")
     with pytest.raises(UnknownNameError, match="transformers has no network called 'brt'"):
         capture("transformers:brt")
 
@@ -119,6 +121,13 @@ def test_input_shape_that_cannot_be_guessed() -> None:
 def test_lazy_layers_are_refused() -> None:
     with pytest.raises(CaptureError, match="lazy layers"):
         capture(nn.Sequential(nn.LazyLinear(3)), (1, 4))
+
+
+def test_compiled_modules_are_unwrapped_and_scripted_ones_refused() -> None:
+    assert capture(torch.compile(nn.Linear(4, 2)), (1, 4)).params == 10
+    scripted = torch.jit.trace(nn.Linear(4, 2), torch.zeros(1, 4))  # type: ignore[no-untyped-call]
+    with pytest.raises(CaptureError, match="TorchScript"):
+        capture(scripted, (1, 4))
 
 
 def test_output_that_ignores_the_input() -> None:
