@@ -27,7 +27,7 @@ from archcast.encoders.roles import ROLES, NodeColumns
 from archcast.encoders.stage_features import STAGE_NAMES, stage_features
 from archcast.graphs.graph import ComputationGraph, GraphBatch
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raise when a feature changes its meaning: caches and bundles of another version are refused."""
 
 _CHUNK = 1024  # graphs per pass: large enough to amortise a level, small enough for the cache
@@ -37,7 +37,8 @@ def _total_names() -> list[str]:
     names = ["log_params", "log_macs", "log_memory", "log_macs_per_param", "log_nodes", "log_live_nodes"]
     names += ["log_live_params", "log_live_macs", "log_live_memory", "activations", "normalizations"]
     names += [f"count_{role}" for role in PATH_COLUMNS] + [f"share_{role}" for role in PATH_ROLES]
-    names += ["mean_log_width", "max_log_width", "min_log_width", "last_log_width", "mean_kernel", "max_kernel"]
+    names += ["mean_log_width", "mean_log_macs"]
+    names += ["max_log_width", "min_log_width", "last_log_width", "mean_kernel", "max_kernel"]
     names += ["log_activation_memory", "input_side", "live"]
     return [f"total/{name}" for name in names]
 
@@ -96,7 +97,7 @@ def _totals(batch: GraphBatch, live: LiveNodes) -> FloatArray:
         np.log1p(params), np.log1p(macs), np.log1p(whole[:, 2]), np.log1p(macs) - np.log1p(params),
         np.log1p(whole[:, 3]), np.log1p(alive[:, 3]), np.log1p(alive[:, 0]), np.log1p(alive[:, 1]),
         np.log1p(alive[:, 2]), acts[:, 0], acts[:, 1], counts, shares,
-        counts[:, PATH_COLUMNS.index("log_width")] / weighted,
+        counts[:, PATH_COLUMNS.index("log_width")] / weighted, counts[:, PATH_COLUMNS.index("log_macs")] / weighted,
         *_width_range(live),
         paths.total((columns.kernel[kinds] * live.column("weighted"))[:, None])[:, 0] / weighted,
         live.largest(columns.kernel[kinds]),

@@ -15,7 +15,7 @@ from archcast.graphs.paths import LivePaths
 FloatArray = NDArray[np.float64]
 
 PATH_ROLES: Final = ("convk", "conv1", "depthwise", "linear", "mixing", "recurrent", "graph", "pool", "join")
-PATH_COLUMNS: Final = (*PATH_ROLES, "weighted", "log_width", "log_fan_in")
+PATH_COLUMNS: Final = (*PATH_ROLES, "weighted", "log_width", "log_fan_in", "log_macs")
 """What each live node adds to the statistics of a path."""
 
 MOVES: Final = ("spatial", "point", "pool", "skip")
@@ -57,7 +57,9 @@ class LiveNodes:
         role = np.where(role < 0, ROLES.index("join"), role)
         is_role = np.eye(len(ROLES), dtype=np.float32)[role]
         one_hot = is_role[:, [ROLES.index(name) for name in PATH_ROLES]]
-        rest = (columns.weighted[kinds], columns.log_width[kinds], columns.log_fan_in[kinds])
+        weighted = columns.weighted[kinds]
+        log_macs = weighted * np.log1p(columns.macs[kinds])
+        rest = (weighted, columns.log_width[kinds], columns.log_fan_in[kinds], log_macs)
         weights = np.column_stack([one_hot, *rest]).astype(np.float32)
         moves = np.zeros((len(role), len(MOVES)), dtype=np.float32)
         for move, names in (("spatial", _SPATIAL), ("point", _POINT), ("pool", ("pool",))):
