@@ -30,9 +30,7 @@ def run_datasets(options: Any) -> int:
     if options.action == "list":
         return _list(options.json)
     if options.name is None:
-        raise ConfigError(
-            f"which benchmark? Write: archcast datasets {options.action} NAME (see archcast datasets list)"
-        )
+        raise ConfigError(f"datasets {options.action} needs a NAME; archcast datasets list shows them")
     return _info(options.name, options.json) if options.action == "info" else _fetch(options)
 
 

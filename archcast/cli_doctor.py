@@ -96,7 +96,7 @@ def _torch_pair() -> tuple[str, str]:
         (
             match[1]
             for requirement in importlib.metadata.requires("torchvision") or ()
-            if (match := re.match(r"torch\s*==\s*([\d.]+)", requirement))
+            if (match := re.match(r"torch\s*\(?==\s*([\d.]+)", requirement))
         ),
         None,
     )

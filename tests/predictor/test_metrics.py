@@ -75,7 +75,7 @@ def test_unusable_input_is_refused(truth: list[float], forecast: list[float]) ->
 def test_bootstrap_interval_has_the_width_of_repeated_sampling() -> None:
     rng = np.random.default_rng(1)
 
-    def sample(size: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def sample(size: int) -> tuple[np.ndarray, np.ndarray]:
         truth = rng.normal(size=size)
         return truth, truth + rng.normal(size=size)
 
