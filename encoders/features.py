@@ -92,7 +92,6 @@ def _totals(batch: GraphBatch, live: LiveNodes) -> FloatArray:
     weighted = np.maximum(counts[:, PATH_COLUMNS.index("weighted")], 1)
     roles = counts[:, : len(PATH_ROLES)]
     shares = roles / np.maximum(roles.sum(axis=1, keepdims=True), 1)
-    first = batch.kinds[batch.ptr[:-1]] if len(batch) else np.zeros(0, np.int64)
     return np.column_stack([
         np.log1p(params), np.log1p(macs), np.log1p(whole[:, 2]), np.log1p(macs) - np.log1p(params),
         np.log1p(whole[:, 3]), np.log1p(alive[:, 3]), np.log1p(alive[:, 0]), np.log1p(alive[:, 1]),
@@ -101,8 +100,16 @@ def _totals(batch: GraphBatch, live: LiveNodes) -> FloatArray:
         *_width_range(live),
         paths.total((columns.kernel[kinds] * live.column("weighted"))[:, None])[:, 0] / weighted,
         live.largest(columns.kernel[kinds]),
-        np.log1p(acts[:, 2]), columns.side[first], (alive[:, 3] > 0),
+        np.log1p(acts[:, 2]), _input_side(batch, columns), (alive[:, 3] > 0),
     ])  # fmt: skip
+
+
+def _input_side(batch: GraphBatch, columns: NodeColumns) -> FloatArray:
+    """`[G]` side of the largest input; 0 without one."""
+    inputs = np.flatnonzero((columns.role == ROLES.index("input"))[batch.kinds])
+    side = np.zeros(len(batch))
+    np.maximum.at(side, batch.graph_of_node[inputs], columns.side[batch.kinds[inputs]])
+    return side
 
 
 def _width_range(live: LiveNodes) -> tuple[FloatArray, FloatArray, FloatArray]:
