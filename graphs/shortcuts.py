@@ -33,6 +33,13 @@ def shortcut(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor
     return rule(args, kwargs)
 
 
+def _like(source: Tensor) -> Tensor:
+    """`torch.empty_like` at a tenth of its time."""
+    if source.is_contiguous():
+        return torch.empty(source.shape, dtype=source.dtype, device=source.device)
+    return torch.empty_like(source)
+
+
 def _unary(name: str) -> Shortcut:
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         source: Tensor = args[0]
@@ -40,7 +47,7 @@ def _unary(name: str) -> Shortcut:
             return None
         if name.endswith("_") or (name in _IN_PLACE and (kwargs.get("inplace") is True or args[-1] is True)):
             return source
-        return torch.empty_like(source)
+        return _like(source)
 
     return rule
 
@@ -58,7 +65,7 @@ def _normalised(weight_at: int, sizes_at: int | None = None) -> Shortcut:
             statistics = args[1] if len(args) > 1 and weight_at == 3 else weight
             known = weight if weight is not None else statistics
             fits = isinstance(known, Tensor) and source.dim() > 1 and known.numel() == source.shape[1]
-        return torch.empty_like(source) if fits else None
+        return _like(source) if fits else None
 
     return rule
 
@@ -95,13 +102,13 @@ def _elementwise(args: tuple[Any, ...], _: dict[str, Any]) -> Tensor | None:
     left: Tensor = args[0]
     right = args[1] if len(args) > 1 else None
     if isinstance(right, (int, float)) and not isinstance(right, bool):
-        return torch.empty_like(left)
+        return _like(left)
     if not isinstance(right, Tensor) or right.dtype != left.dtype or right.dim() > left.dim():
         return None
     trailing = left.shape[left.dim() - right.dim() :]
     if right.device.type != "meta" or any(s not in (1, t) for s, t in zip(right.shape, trailing, strict=True)):
         return None
-    return torch.empty_like(left)
+    return _like(left)
 
 
 def _elementwise_in_place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
