@@ -378,6 +378,13 @@ def _stacked_recurrence(draft: Draft, index: int) -> None:
     draft.fuse(index, (source,), fused, draft.inputs[source])
 
 
+def _batch_first(draft: Draft, index: int) -> None:
+    """Recurrent layers put out (batch, steps, width), whichever layout they were run in."""
+    node = draft.node(index)
+    if len(node.shape) == 3 and node.shape[1] == 1 < node.shape[0]:
+        draft.nodes[index] = node.replace(shape=(1, node.shape[0], node.shape[2]))
+
+
 _PATTERNS: Final[tuple[tuple[tuple[str, ...], Callable[[Draft, int], None]], ...]] = (
     (("Clip",), _relu),
     (("Clip",), _hard_sigmoid),
@@ -395,4 +402,5 @@ _PATTERNS: Final[tuple[tuple[tuple[str, ...], Callable[[Draft, int], None]], ...
     (("Concat",), _halves),
     (("Roll",), _rolls),
     (("LSTM", "GRU", "RNN"), _stacked_recurrence),
+    (("LSTM", "GRU", "RNN"), _batch_first),
 )

@@ -142,7 +142,7 @@ def _reduce(function: Callable[..., Any], inputs: Sequence[Array], attributes: A
 
 
 _FUNCTIONS: dict[str, Evaluate] = {
-    "Identity": lambda inputs, _: inputs[0],
+    "Identity": lambda inputs, _: inputs[0], "CastLike": lambda inputs, _: inputs[0],
     "Concat": lambda inputs, attributes: np.concatenate(list(inputs), axis=attributes["axis"]),
     "Gather": lambda inputs, attributes: np.take(inputs[0], inputs[1], axis=attributes.get("axis", 0)),
     "Transpose": lambda inputs, attributes: np.transpose(inputs[0], attributes.get("perm")),

@@ -241,17 +241,22 @@ def extremum(op: str) -> Handler:
     return handler
 
 
+def _rounded(number: float) -> float:
+    """A float32 of the file as the number that was meant: 0.1, not 0.10000000149011612."""
+    return float(f"{number:.6g}")
+
+
 def clip(call: Call) -> Made:
     bounds = {"min": call.scalar(1), "max": call.scalar(2)}
     if call.opset < 11:
         bounds = {name: call.number(name, 0.0) for name in ("min", "max") if name in call.attributes}
-    numbers = {name: bound for name, bound in bounds.items() if bound is not None and abs(bound) < 3e38}
+    numbers = {name: _rounded(bound) for name, bound in bounds.items() if bound is not None and abs(bound) < 3e38}
     return attributed("Clip", call.shape, **numbers)
 
 
 def with_number(op: str, default: float) -> Handler:
     def handler(call: Call) -> Made:
-        return attributed(op, call.shape, alpha=round(call.number("alpha", default), 6))
+        return attributed(op, call.shape, alpha=_rounded(call.number("alpha", default)))
 
     return handler
 

@@ -172,7 +172,8 @@ class _Reader:
             self._visit(node)
         for output in graph.output:
             made = self.values[output.name]  # _sort has checked that it is made
-            self._add(plain("Output", made.shape), () if made.node is None else (made.node,), made.params, made.shape)
+            shape = made.shape if made.node is None else self.nodes[made.node].shape  # views do not count
+            self._add(plain("Output", shape), () if made.node is None else (made.node,), made.params, shape)
         return self._finish(name)
 
     def _finish(self, name: str) -> ComputationGraph:
@@ -309,7 +310,10 @@ class _Reader:
             alone = self.reads[name] == 1
             if isinstance(result, View):
                 old = result.value
-                value = Value(shape, old.node, None, old.params, alone and old.exclusive)
+                if node.op_type == "Squeeze" and old.exclusive and old.node is not None:
+                    self._squeeze(old.node, shape)
+                array = old.array if old.shape == shape else None
+                value = Value(shape, old.node, array, old.params, alone and old.exclusive)
             elif name in self.found.constants and result is not None and result.op != "Zero":  # Shape of an activation
                 value = Value(shape, array=self.found.constants[name])
             elif result is None:
@@ -319,6 +323,11 @@ class _Reader:
                 value = self._add(result, sources, params, shape)
                 value.exclusive = alone
             self.values[name] = value
+
+    def _squeeze(self, index: int, shape: Shape) -> None:
+        """Exporters write an indexed axis as a slice of length 1 and its removal; torch has one operation for both."""
+        if self.nodes[index].op == "Slice":
+            self.nodes[index] = self.nodes[index].replace(shape=shape)
 
     def _add_bias(self, node: onnx.NodeProto, call: Call) -> bool:
         """Fold `x W + b` into one `Gemm`."""

@@ -276,7 +276,8 @@ def constant_value(node: onnx.NodeProto, found: Shapes) -> NDArray[Any] | None:
         if node.op_type == "Size":
             return np.asarray(prod(shape), dtype=np.int64)
         return np.asarray(shape[attributes.get("start", 0) : attributes.get("end")], dtype=np.int64)
-    inputs = [found.constants.get(name) for name in node.input if name]
+    names = node.input[:1] if node.op_type == "CastLike" else node.input  # its second input only lends a type
+    inputs = [found.constants.get(name) for name in names if name]
     known = [array for array in inputs if array is not None]
     if len(known) < len(inputs) or (not known and node.op_type != "ConstantOfShape"):
         return None

@@ -260,7 +260,7 @@ def test_stacked_recurrence() -> None:
     assert graph.nodes[1].get("input_size") == 8
     assert graph.params == 27
     whole = recurrent(
-        "LSTM", (20, 1, 32), input_size=8, hidden_size=16, layers=3, directions=2, bias=True, steps=20, params=27
+        "LSTM", (1, 20, 32), input_size=8, hidden_size=16, layers=3, directions=2, bias=True, steps=20, params=27
     )
     assert graph.nodes[1] == whole
 
