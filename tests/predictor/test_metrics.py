@@ -79,11 +79,21 @@ def test_bootstrap_interval_has_the_width_of_repeated_sampling() -> None:
         truth = rng.normal(size=size)
         return truth, truth + rng.normal(size=size)
 
-    repeated = [kendall_tau(*sample(4000)) for _ in range(100)]
-    draws = bootstrap_draws(*sample(4000), resamples=300)["tau"]
-    assert draws.std() == pytest.approx(np.std(repeated), rel=0.35)
-    low, high = interval(draws)
-    assert low < np.mean(repeated) < high
+    repeated = [sample(4000) for _ in range(100)]
+    draws = bootstrap_draws(*sample(4000), resamples=300)
+    for name, metric in (("tau", kendall_tau), ("rho", spearman)):
+        values = [metric(*pair) for pair in repeated]
+        assert draws[name].std() == pytest.approx(np.std(values), rel=0.3)
+        low, high = interval(draws[name])
+        assert low < np.mean(values) < high
+
+
+def test_bootstrap_of_a_perfect_forecast_has_no_spread() -> None:
+    truth = np.random.default_rng(0).normal(size=500)
+    draws = bootstrap_draws(truth, np.exp(truth))
+    assert draws["tau"] == pytest.approx(np.ones(1000))
+    assert draws["rho"] == pytest.approx(np.ones(1000), abs=1e-3)
+    assert bootstrap_draws(truth, truth * 0)["tau"] == pytest.approx(np.zeros(1000))
 
 
 def test_bootstrap_of_fifteen_thousand_networks_is_fast() -> None:
