@@ -178,6 +178,8 @@ def main() -> None:
         good = [row for row in rows if row["exporter"] == exporter and not row["error"]]
         full = sum(all(str(row[f"{part}_agree"]) == "True" for part in ("ops", "params", "macs")) for row in good)
         print(f"{exporter}: {full} of {len(good)} exported networks agree on op multiset, parameters and MACs")
+        same = sum(str(row["same_hash"]) == "True" for row in good)
+        print(f"{exporter}: {same} of {len(good)} are the same graph in every attribute and edge (equal hash)")
 
 
 def merge(fresh: list[dict[str, Any]]) -> list[dict[str, Any]]:

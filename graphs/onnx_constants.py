@@ -44,7 +44,7 @@ def evaluate(op: str, inputs: Sequence[Array], attributes: Attributes) -> Array 
     try:
         with np.errstate(all="ignore"):
             result = np.asarray(function(inputs, attributes))
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError):
+    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError):
         return None  # inconsistent shape arithmetic: the value stays unknown
     return result if result.size <= KEEP else None
 
