@@ -184,7 +184,7 @@ def _gelu(draft: Draft, index: int) -> None:
     if len(inner) == len(cone) + 2 and scale is not None and draft.is_scalar(scale, "Mul", "Div"):
         inner.add(last)  # (x * (1 + erf)) * 0.5
         last = scale
-    node = Node("Gelu", {}, draft.node(last).shape)
+    node = Node("Gelu", {"approximate": "tanh"} if draft.op(index) == "Tanh" else {}, draft.node(last).shape)
     draft.fuse(last, inner, node, (value,))
 
 

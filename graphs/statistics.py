@@ -23,6 +23,7 @@ DEPTHS: Final = ("nodes", "convs", "spatial_convs", "weighted")
 """What a path is measured by: all its nodes (input and output aside), convolutions, convolutions with a kernel
 above 1, and operations that multiply (convolution, linear, attention, recurrent and graph layers)."""
 
+_CHUNK: Final = 1024  # graphs per pass: large enough to amortise a level, small enough for the cache
 _WEIGHTED: Final = frozenset({"conv", "linear", "attention", "recurrent", "graph"})
 
 
@@ -38,6 +39,13 @@ def statistics(batch: GraphBatch) -> dict[str, NDArray[Any]]:
 
     A graph without a live path has 0 everywhere but in its totals.
     """
+    if len(batch) <= _CHUNK:
+        return _statistics(batch)
+    parts = [_statistics(batch[start : start + _CHUNK]) for start in range(0, len(batch), _CHUNK)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _statistics(batch: GraphBatch) -> dict[str, NDArray[Any]]:
     paths = LivePaths(batch)
     kinds = batch.kinds[paths.nodes]
     counts = _counts(batch.nodes)[kinds]

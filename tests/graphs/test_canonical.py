@@ -173,6 +173,12 @@ def test_decompositions_become_the_operation(write) -> None:  # type: ignore[no-
     assert [op for op in inner(graph) if op != "Exp"] == [DECOMPOSED[write]]
 
 
+def test_gelu_keeps_its_kind() -> None:
+    for write, attributes in ((gelu_erf, {}), (gelu_tanh, {"approximate": "tanh"})):
+        build = Build()
+        assert dict(build.finish(write(build, build.input(SHAPE))).nodes[1].attributes) == attributes
+
+
 def test_padding_moves_into_the_pool() -> None:
     build = Build()
     graph = build.finish(padded_pool(build, build.input(SHAPE)))

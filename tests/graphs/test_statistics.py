@@ -98,6 +98,14 @@ def test_agrees_with_enumerating_all_paths(batch: list[ComputationGraph]) -> Non
         assert found["live_params"][index] == sum(graph.nodes[node].params for node in live)
 
 
+def test_chunks_do_not_change_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = GraphBatch.from_graphs([residual(), residual(dead_branch=True), residual()])
+    whole = statistics(batch)
+    monkeypatch.setattr("archcast.graphs.statistics._CHUNK", 2)
+    for name, values in statistics(batch).items():
+        np.testing.assert_array_equal(values, whole[name])
+
+
 def test_empty_batch() -> None:
     assert all(values.shape == (0,) for values in statistics(GraphBatch.from_graphs([])).values())
 
