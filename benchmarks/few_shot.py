@@ -48,12 +48,13 @@ def main() -> None:
 def summary(table: pd.DataFrame) -> None:
     """Print median and range of Kendall tau over seeds, with the reference and the baselines."""
     whole = table[table.subset == "whole space"]
-    for (space, size), rows in whole.groupby(["benchmark", "labels"]):
+    for _, rows in whole.groupby(["benchmark", "labels"]):
+        space, size = str(rows.benchmark.iloc[0]), int(rows.labels.iloc[0])
         tau = rows[rows.method == "archcast"].tau
         clean = table[(table.benchmark == space) & (table.labels == size) & (table.method == "archcast")]
         other = clean[clean.subset == "without isomorphs"].tau.median()
         base = ", ".join(f"{m} {g.tau.median():.3f}" for m, g in rows[rows.method != "archcast"].groupby("method"))
-        reference = REFERENCE.get(str(space), {}).get(int(size), float("nan"))
+        reference = REFERENCE.get(space, {}).get(size, float("nan"))
         print(
             f"{space:16s} {size:5d} labels: tau {tau.median():.3f} [{tau.min():.3f}, {tau.max():.3f}] over {len(tau)} "
             f"seeds; reference {reference:.3f}; without isomorphs {other:.3f}; {base}"

@@ -70,12 +70,13 @@ def _score(
 
 def summary(table: pd.DataFrame, covered: pd.DataFrame) -> None:
     """Print medians over seeds."""
-    for space in SPACES:
-        rows = table[table.benchmark == space]
+    for target in SPACES:
+        rows = table[table.benchmark == target]
         rho = rows[rows.method == "archcast"].rho
         base = ", ".join(f"{m} {g.rho.median():.3f}" for m, g in rows[rows.method != "archcast"].groupby("method"))
         print(
-            f"{space:16s} Spearman {rho.median():.3f} [{rho.min():.3f}, {rho.max():.3f}] (target {TARGET[space]}); {base}"
+            f"{target:16s} Spearman {rho.median():.3f} [{rho.min():.3f}, {rho.max():.3f}]; "
+            f"target {TARGET[target]}; {base}"
         )
     for (space, unseen), rows in covered.groupby(["benchmark", "unseen"]):
         print(

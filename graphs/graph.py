@@ -43,6 +43,8 @@ class Node:
     shape: Shape
     params: int
     macs: int
+    _attributes: tuple[tuple[str, AttributeValue], ...]
+    _hash: int
 
     def __init__(
         self,

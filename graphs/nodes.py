@@ -265,7 +265,7 @@ def recurrent(
 
 @lru_cache(_CACHE)
 def attributed(op: str, shape: Shape, **attributes: AttributeValue) -> Node:
-    """An operation without parameters that needs attributes: `LeakyRelu` (alpha), `Clip` (min, max), `Softmax` (axis)."""
+    """An operation without parameters that needs attributes: `LeakyRelu` (alpha), `Clip` (min, max) ..."""
     return Node(op, attributes, shape)
 
 
@@ -290,7 +290,7 @@ def embedding(out_shape: Shape, entries: int, width: int) -> Node:
 
 @lru_cache(_CACHE)
 def einsum(equation: str, shapes: tuple[Shape, ...], out_shape: Shape) -> Node:
-    """Tensor contraction. MACs = product of the lengths of all distinct indices (of the last pair, if there are more)."""
+    """Tensor contraction. MACs = product of the lengths of all distinct indices (of the last pair if more)."""
     equation = equation.replace(" ", "")
     lengths: dict[str, int] = {}
     for term, shape in zip(equation.split("->")[0].split(","), shapes, strict=False):

@@ -63,7 +63,7 @@ class Neighbourhood:
     def familiarity(self, features: FloatArray) -> FloatArray:
         """`[m]` `min(1, reach / distance)`, distance being the mean one to the 5 nearest training networks."""
         distance, _ = _nearest(_coordinates(features, self.center, self.projection), self.rows, _NEAR)
-        return np.minimum(1.0, self.reach / np.maximum(distance.mean(axis=1), 1e-12))
+        return np.asarray(np.minimum(1.0, self.reach / np.maximum(distance.mean(axis=1), 1e-12)))
 
     def difficulty(self, features: FloatArray) -> FloatArray:
         """`[m]` mean absolute error around each network: over its 25 nearest training networks."""

@@ -309,4 +309,4 @@ def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
 
 
 def _standard(values: FloatArray) -> FloatArray:
-    return (values - values.mean()) / max(float(values.std()), 1e-9)
+    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
