@@ -26,6 +26,7 @@ from archcast.encoders.pool import Pool
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.graphs.vocabulary import OPS
 from archcast.predictor.blend import Blend, Head
+from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
 from archcast.predictor.calibration import ValueMap
 from archcast.predictor.gaussian_process import GaussianProcessHead
 from archcast.predictor.gbdt import GBDTHead
@@ -46,6 +47,7 @@ _ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {"gp": Ga
 
 def save(predictor: Predictor, directory: Path, *, metrics: dict[str, Any], card: str | None) -> Path:
     """Write `predictor` into `directory`: first beside it, then by one rename, so a crash leaves no half bundle."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     if predictor.fitted is None and predictor.ranker is None:
@@ -58,15 +60,17 @@ def save(predictor: Predictor, directory: Path, *, metrics: dict[str, Any], card
         try:
             save_file(arrays, fresh / "model.safetensors")
             for name, content in (("config", config), ("vocab", vocabulary), ("metrics", metrics)):
-                (fresh / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+                (fresh / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             if text is not None:
-                (fresh / "gbdt.txt").write_text(text)
-            (fresh / "README.md").write_text(card or _plain_card(predictor))
+                (fresh / "gbdt.txt").write_text(text, encoding="utf-8")
+            (fresh / "README.md").write_text(card or _plain_card(predictor), encoding="utf-8")
             fresh.chmod(0o755)
             _replace(fresh, directory)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
         raise StorageError(
             f"could not write the bundle {directory}: {error}; free space or choose another folder"
         ) from error
@@ -78,18 +82,12 @@ def load(name: str | Path) -> Predictor:
     directory = _find(str(name))
     config = _read_json(directory / "config.json")
     _check_config(directory, config)
-    arrays = _read_arrays(directory / "model.safetensors")
     vocabulary = _read_json(directory / "vocab.json")
     if vocabulary.get("features") != list(FEATURE_NAMES) or config.get("feature_version") != VERSION:
         raise BundleError(f"{directory} was made with other features than this version has; train it again")
-    try:
-        return _unpack(directory, config, arrays)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(
-            f"{directory} is damaged: {type(error).__name__}: {error}; save the predictor again"
-        ) from error
+    arrays = _read_arrays(directory / "model.safetensors")
+    check_arrays(directory / "model.safetensors", arrays, config, len(FEATURE_NAMES))
+    return _unpack(directory, config, arrays)
 
 
 def built_in_names() -> list[str]:
@@ -98,11 +96,16 @@ def built_in_names() -> list[str]:
 
 
 def _find(name: str) -> Path:
-    for directory in (BUILT_IN / name, Path(name)):
-        if (directory / "config.json").is_file():
-            return directory
-    if Path(name).is_dir():
-        raise BundleError(f"{name} is a folder without config.json, not a saved predictor")
+    try:
+        for directory in (BUILT_IN / name, Path(name)):
+            if (directory / "config.json").is_file():
+                return directory
+        if Path(name).is_dir():
+            raise BundleError(f"{name} is a folder without config.json, not a saved predictor")
+    except OSError as error:  # a name too long for a path, a folder without permission
+        raise UnknownNameError(
+            f"no predictor {name[:60]!r}: {error.strerror}; give one of {built_in_names()}"
+        ) from error
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
     raise UnknownNameError(f"no predictor {name!r}: give one of {built_in_names()}, a folder, or a hub id 'owner/name'")
@@ -112,6 +115,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -119,7 +123,14 @@ def _from_hub(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "gbdt.txt", "README.md"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError, OSError) as error:
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        OSError,
+    ) as error:
         raise UnknownNameError(
             f"no predictor {name!r}: it is neither built in ({built_in_names()}) nor a folder; the hub says: {error}"
         ) from error
@@ -129,12 +140,29 @@ def _replace(fresh: Path, directory: Path) -> None:
     if not directory.exists():
         fresh.rename(directory)
         return
-    if any(directory.iterdir()) and not (directory / "config.json").is_file():
+    if not _is_replaceable(directory):
         raise StorageError(f"{directory} holds other files than a bundle; choose an empty or new folder")
     old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent)) / "bundle"
     directory.rename(old)
-    fresh.rename(directory)
-    shutil.rmtree(old.parent, ignore_errors=True)
+    try:
+        fresh.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _is_replaceable(directory: Path) -> bool:
+    """Empty, or one of our bundles and nothing else: replacing it deletes all that is inside."""
+    present = {path.name for path in directory.iterdir()}
+    if not present:
+        return True
+    try:
+        ours = "feature_version" in _read_json(directory / "config.json")
+    except BundleError:
+        return False
+    return ours and present <= {*_FILES, "gbdt.txt", "metrics.json", "README.md"}
 
 
 def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
@@ -209,7 +237,7 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
     if config["blend"] is not None:
         heads: dict[str, Head] = {}
         for name in config["blend"]:
-            heads[name] = _gbdt(directory) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
+            heads[name] = _gbdt(directory, arrays) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
         predictor.fitted = Fitted(
             Blend(heads, {name: float(weight) for name, weight in config["blend"].items()}),
             _part(ValueMap, "value", arrays),
@@ -220,13 +248,12 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
     return predictor
 
 
-def _gbdt(directory: Path) -> GBDTHead:
+def _gbdt(directory: Path, arrays: Arrays) -> GBDTHead:
     path = directory / "gbdt.txt"
     if not path.is_file():
         raise BundleError(f"{path} is missing; the bundle is incomplete, save or download it again")
-    text = path.read_text(errors="replace")
-    if not text.startswith("tree\n") or "end of trees" not in text:
-        raise BundleError(f"{path} is truncated or not a LightGBM model; save or download the bundle again")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    check_trees(path, text, input_width(arrays, len(FEATURE_NAMES)))
     return GBDTHead(text)
 
 
@@ -236,28 +263,23 @@ def _check_config(directory: Path, config: dict[str, Any]) -> None:
         raise BundleError(
             f"{directory} has schema {version!r}; this version reads schema {SCHEMA_VERSION}. Upgrade archcast"
         )
-    known = {"schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker"}
-    if unknown := sorted(set(config) - known):
-        raise BundleError(
-            f"{directory}/config.json has unknown keys {unknown}; it was made by another program or version"
-        )
+    check_config(directory, config, frozenset({*_ARRAY_HEADS, "gbdt"}))
     for name in _FILES:
         if not (directory / name).is_file():
             raise BundleError(f"{directory / name} is missing; the bundle is incomplete, save or download it again")
-    blend = config.get("blend")
-    if blend is not None and (not isinstance(blend, dict) or not set(blend) <= {*_ARRAY_HEADS, "gbdt"}):
-        raise BundleError(f"{directory}/config.json names unknown heads; known are {sorted({*_ARRAY_HEADS, 'gbdt'})}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(f"{path} is missing; the bundle is incomplete, save or download it again") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); the bundle is damaged") from error
     if not isinstance(content, dict):
-        raise BundleError(f"{path} must hold a JSON object")
+        raise BundleError(f"{path} must hold a JSON object; the bundle is damaged, save or download it again")
     return content
 
 
@@ -267,11 +289,8 @@ def _read_arrays(path: Path) -> Arrays:
 
     try:
         arrays: Arrays = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # types numpy lacks
         raise BundleError(f"{path} is not a readable safetensors file ({error}); the bundle is damaged") from error
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            raise BundleError(f"{path}: {name} holds NaN; the bundle is damaged")
     return arrays
 
 

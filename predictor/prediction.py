@@ -90,6 +90,10 @@ class Predictions(Sequence[Prediction]):
     def value(self) -> FloatArray:
         return self.values
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """`[n]` values, so that `np.asarray(predictions)` and numpy functions work."""
+        return np.array(self.values, dtype=dtype, copy=copy)
+
     def to_records(self) -> list[dict[str, Any]]:
         """One plain dictionary per network, ready for JSON."""
         return [asdict(self[position]) for position in range(len(self))]

@@ -1,0 +1,178 @@
+"""What a bundle must look like before any of it is used.
+
+Arrays are checked by name, shape, kind and range; tree text is checked field by field, because LightGBM itself
+follows whatever indices the text holds, past the end of its arrays and round in circles.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.errors import BundleError
+
+Arrays = dict[str, NDArray[Any]]
+
+KEYS: Final = ("schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker")
+"""Keys of config.json."""
+
+_POOL: Final = {"rows": "{0}F", "amplitude": "F"}
+_SHAPES: Final[dict[str, dict[str, str]]] = {
+    "gp": {"columns": "d", "center": "d", "scale": "d", "inputs": "nd", "lengths": "L", "shares": "L",
+           "weights": "Ln", "mean": ""},
+    "ridge": {"center": "I", "scale": "I", "weights": "I", "mean": ""},
+    "value": {"knots": "k", "heights": "k"},
+    "neighbourhood": {"center": "F", "projection": "cF", "rows": "rc", "errors": "r", "reach": ""},
+    "prior_pool": {name: shape.format("p") for name, shape in _POOL.items()},
+    "ranker": {"weights": "SF", "amplitudes": "SF",
+               **{f"reference.{name}": shape.format("u") for name, shape in _POOL.items()}},
+}  # fmt: skip
+"""Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools; others agree within a part."""
+
+_MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too few labels for an interval
+_POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.reach")
+_HEAVY: Final = 1e-6  # how far blend weights may miss a sum of 1
+
+_SPLITS: Final = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+
+
+def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str]) -> None:
+    """Refuse unknown keys, unknown heads, and values of the wrong type."""
+    where = f"{directory}/config.json"
+    if unknown := sorted(set(config) - set(KEYS)):
+        raise BundleError(f"{where} has unknown keys {unknown}; it was made by another program or version")
+    if absent := sorted(set(KEYS) - set(config)):
+        raise BundleError(f"{where} lacks {absent}; the bundle is damaged, save or download it again")
+    for key in ("task", "unit"):
+        if not isinstance(config[key], str):
+            raise BundleError(f"{where}: {key} must be text, not {config[key]!r}")
+    shape = config["input_shape"]
+    if shape is not None and not (isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)):
+        raise BundleError(f"{where}: input_shape must be a list of positive integers or null, not {shape!r}")
+    names = config["ranker"]
+    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise BundleError(f"{where}: ranker must be a list of source names or null, not {names!r}")
+    blend = config["blend"]
+    if blend is None:
+        if names is None:
+            raise BundleError(f"{where} has neither blend nor ranker; the bundle is empty")
+        return
+    if not isinstance(blend, dict) or not blend or not set(blend) <= heads:
+        raise BundleError(f"{where} names unknown heads; known are {sorted(heads)}")
+    if not all(isinstance(weight, float | int) and 0 <= weight <= 1 for weight in blend.values()) or (
+        abs(sum(blend.values()) - 1) > _HEAVY
+    ):
+        raise BundleError(f"{where}: the weights of blend must be numbers that sum to 1, not {blend!r}")
+
+
+def check_arrays(path: Path, arrays: Arrays, config: dict[str, Any], features: int) -> None:
+    """Refuse missing, unknown, misshapen and senseless arrays."""
+    expected = _expected(arrays, config)
+    if absent := sorted(set(expected) - set(arrays)):
+        raise BundleError(f"{path} lacks {absent}; the bundle is incomplete, save or download it again")
+    if unknown := sorted(set(arrays) - set(expected)):
+        raise BundleError(f"{path} has unknown arrays {unknown}; it was made by another program or version")
+    inputs = input_width(arrays, features)
+    sizes = {"F": features, "I": inputs, "S": len(config["ranker"] or ())}
+    for name, letters in expected.items():
+        _check_shape(path, name, arrays[name], letters, sizes)
+        _check_values(path, name, arrays[name], inputs)
+    for name in ("value.knots", "value.heights"):
+        if name in arrays and (np.diff(arrays[name]) < 0).any():
+            raise BundleError(f"{path}: {name} must rise; the bundle is damaged")
+
+
+def input_width(arrays: Arrays, features: int) -> int:
+    """Number of columns the heads take: the features, and the ranker's score where there is a prior pool."""
+    return features + ("prior_pool.rows" in arrays)
+
+
+def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
+    parts = []
+    result = {}
+    if config["blend"] is not None:
+        parts += [*(name for name in config["blend"] if name in _SHAPES), "value", "neighbourhood"]
+        result["factor"] = ""
+        if any(name.startswith("prior_pool.") for name in arrays):
+            parts.append("prior_pool")
+    if config["ranker"] is not None:
+        parts.append("ranker")
+    return result | {f"{part}.{name}": letters for part in parts for name, letters in _SHAPES[part].items()}
+
+
+def _check_shape(path: Path, name: str, array: NDArray[Any], letters: str, sizes: dict[str, int]) -> None:
+    fits = array.ndim == len(letters) and all(
+        sizes.setdefault(letter, size) == size for letter, size in zip(letters, array.shape, strict=True)
+    )
+    # A Gaussian process may have dropped all columns; nothing else is ever empty.
+    if not fits or (array.size == 0 and "d" not in letters):
+        wanted = [sizes.get(letter, letter) for letter in letters]
+        raise BundleError(
+            f"{path}: {name} has shape {list(array.shape)} instead of {wanted}; the bundle is damaged or was made "
+            "with other features"
+        )
+
+
+def _check_values(path: Path, name: str, array: NDArray[Any], inputs: int) -> None:
+    if name == "gp.columns":
+        if array.dtype.kind not in "iu" or (array.size and not 0 <= array.min() <= array.max() < inputs):
+            raise BundleError(f"{path}: {name} must hold positions of columns below {inputs}; the bundle is damaged")
+        return
+    if array.dtype.kind != "f":
+        raise BundleError(f"{path}: {name} must hold real numbers, not {array.dtype}; the bundle is damaged")
+    if np.isnan(array).any() or (name not in _MAY_BE_INFINITE and not np.isfinite(array).all()):
+        raise BundleError(f"{path}: {name} holds NaN or infinity; the bundle is damaged")
+    if name in _POSITIVE and (array <= 0).any():
+        raise BundleError(f"{path}: {name} must be positive; the bundle is damaged")
+
+
+def check_trees(path: Path, text: str, inputs: int) -> None:
+    """Refuse a LightGBM model whose indices lead outside its arrays or back to where they came from."""
+    if not text.startswith("tree\n") or "end of trees" not in text or "Tree=0" not in text:
+        raise BundleError(f"{path} is truncated or not a LightGBM model; save or download the bundle again")
+    head, *trees = re.split(r"^(?=Tree=)", text.partition("end of trees")[0], flags=re.MULTILINE)
+    fields = _fields(head)
+    if fields.get("max_feature_idx") != str(inputs - 1):
+        raise BundleError(f"{path} was made with other features than this version has; train it again")
+    sound = (
+        not re.search(r"[^\x20-\x7e\n]", text)  # other line ends would be read differently by LightGBM
+        and fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
+        # LightGBM jumps by these sizes without looking.
+        and fields.get("tree_sizes", "").split() == [str(len(tree)) for tree in trees]
+        and all(_is_sound(_fields(tree), inputs) for tree in trees)
+    )
+    if not sound:
+        raise BundleError(f"{path} holds inconsistent trees; save or download the bundle again")
+
+
+def _fields(block: str) -> dict[str, str]:
+    """`name=value` lines; none where a name comes twice, as readers differ in which one counts."""
+    pairs = [line.split("=", 1) for line in block.split("\n") if "=" in line]
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else {}
+
+
+def _is_sound(tree: dict[str, str], inputs: int) -> bool:
+    if any("_" in value for value in tree.values()):  # Python reads 1_0 as ten, LightGBM as one
+        return False
+    try:
+        leaves = int(tree["num_leaves"])
+        plain = tree["num_cat"] == "0" and tree["is_linear"] == "0"
+        columns = {name: [float(word) for word in tree[name].split()] for name in (*_SPLITS, "leaf_value")}
+    except (KeyError, ValueError):
+        return False
+    if not plain or leaves < 1 or len(columns["leaf_value"]) != leaves:
+        return False
+    if any(len(columns[name]) != leaves - 1 for name in _SPLITS) or not np.isfinite(columns["leaf_value"]).all():
+        return False
+    children = [(i, child) for side in ("left_child", "right_child") for i, child in enumerate(columns[side])]
+    return (
+        all(0 <= column < inputs for column in columns["split_feature"])
+        and all(kind in (0, 2, 4, 6, 8, 10) for kind in columns["decision_type"])  # odd ones are categories
+        # A node points to later nodes, or by ~leaf to a leaf.
+        and all(i < child < leaves - 1 or -leaves <= child < 0 for i, child in children)
+    )

@@ -1,0 +1,143 @@
+"""The contract every head fulfils: learn a ranking, be deterministic, survive odd columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from archcast.errors import BundleError
+from archcast.predictor.blend import HEADS
+from archcast.predictor.gaussian_process import GaussianProcessHead
+from archcast.predictor.gbdt import GBDTHead
+from archcast.predictor.ridge import RidgeHead
+
+FloatArray = NDArray[np.float64]
+Fit = Callable[[FloatArray, FloatArray, int], Any]
+
+pytestmark = pytest.mark.usefixtures("quick_trees")
+every_head = pytest.mark.parametrize("fit", HEADS.values(), ids=HEADS)
+
+
+def toy_space(count: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Depth, width and ten features of no use; deeper and wider is better, with noise."""
+    rng = np.random.default_rng(seed)
+    features = np.column_stack([rng.integers(1, 12, count), rng.uniform(2, 6, count), rng.normal(size=(count, 10))])
+    return features, features[:, 0] / 4 + features[:, 1] + rng.normal(0, 0.2, count)
+
+
+@every_head
+def test_learns_a_ranking_from_sixty_labels(fit: Fit) -> None:
+    head = fit(*toy_space(60, 0), 0)
+    features, targets = toy_space(200, 1)
+    assert kendalltau(head.predict(features), targets).statistic > 0.5
+
+
+@every_head
+def test_same_seed_same_head(fit: Fit) -> None:
+    features, targets = toy_space(40, 0)
+    others, _ = toy_space(30, 1)
+    np.testing.assert_array_equal(fit(features, targets, 3).predict(others), fit(features, targets, 3).predict(others))
+
+
+@every_head
+def test_answers_float64_one_per_row(fit: Fit) -> None:
+    head = fit(*toy_space(30, 0), 0)
+    for count in (1, 7):
+        scores = head.predict(toy_space(count, 1)[0])
+        assert scores.shape == (count,)
+        assert scores.dtype == np.float64
+
+
+@every_head
+def test_far_away_features_give_finite_scores(fit: Fit) -> None:
+    head = fit(*toy_space(30, 0), 0)
+    assert np.isfinite(head.predict(np.full((3, 12), 1e12))).all()
+    assert np.isfinite(head.predict(np.full((3, 12), -1e12))).all()
+
+
+@every_head
+def test_a_constant_column_changes_nothing_much_and_never_counts_later(fit: Fit) -> None:
+    features, targets = toy_space(60, 0)
+    others, truth = toy_space(100, 1)
+    head = fit(np.column_stack([np.full(60, 7.0), features]), targets, 0)
+    same = head.predict(np.column_stack([np.full(100, 7.0), others]))
+    assert kendalltau(same, truth).statistic > 0.5
+    np.testing.assert_allclose(head.predict(np.column_stack([np.full(100, 9.0), others])), same)
+
+
+@every_head
+def test_constant_features_or_targets_give_the_mean(fit: Fit) -> None:
+    features, targets = toy_space(30, 0)
+    np.testing.assert_allclose(fit(np.ones((30, 4)), targets, 0).predict(np.ones((2, 4))), targets.mean(), rtol=1e-3)
+    np.testing.assert_allclose(fit(features, np.full(30, 2.5), 0).predict(features), 2.5, rtol=1e-3)
+
+
+@every_head
+def test_the_order_of_labels_is_kept_under_duplicates(fit: Fit) -> None:
+    features, targets = toy_space(30, 0)
+    head = fit(np.repeat(features, 2, axis=0), np.repeat(targets, 2), 0)
+    assert kendalltau(head.predict(features), targets).statistic > 0.5
+
+
+@every_head
+def test_the_input_is_left_as_it_was(fit: Fit) -> None:
+    features, targets = toy_space(30, 0)
+    before = features.copy(), targets.copy()
+    fit(features, targets, 0).predict(features)
+    np.testing.assert_array_equal(features, before[0])
+    np.testing.assert_array_equal(targets, before[1])
+
+
+def test_a_gaussian_process_interpolates_without_noise_and_smooths_with_it() -> None:
+    grid = np.linspace(0, 6, 60)[:, None]
+    head = GaussianProcessHead.fit(grid, np.sin(grid[:, 0]))
+    np.testing.assert_allclose(head.predict(grid + 0.03), np.sin(grid[:, 0] + 0.03), atol=0.02)
+    noise = np.random.default_rng(0).normal(0, 0.5, 60)
+    noisy = GaussianProcessHead.fit(grid, np.sin(grid[:, 0]) + noise)
+    assert np.abs(noisy.predict(grid) - np.sin(grid[:, 0])).mean() < 0.6 * np.abs(noise).mean()
+
+
+def test_shares_of_kernel_lengths_sum_to_one() -> None:
+    head = GaussianProcessHead.fit(*toy_space(40, 0))
+    assert head.shares.sum() == pytest.approx(1)
+    assert len(head.shares) == len(head.lengths) == len(head.weights)
+
+
+def test_a_gaussian_process_of_many_rows_keeps_a_subset() -> None:
+    features, targets = toy_space(90, 0)
+    head = GaussianProcessHead.fit(features, targets, max_rows=50)
+    assert head.inputs.shape == (50, 12)
+    others, truth = toy_space(100, 1)
+    assert kendalltau(head.predict(others), truth).statistic > 0.5
+    assert len(head.predict(others, chunk=7)) == 100
+    np.testing.assert_allclose(head.predict(others, chunk=7), head.predict(others))
+
+
+def test_ridge_finds_the_weights_of_a_line() -> None:
+    features = np.random.default_rng(0).normal(size=(200, 3))
+    head = RidgeHead.fit(features, features @ [1.0, -2.0, 0.0] + 5)
+    np.testing.assert_allclose(head.weights / head.scale, [1, -2, 0], atol=0.05)
+    assert head.predict(np.zeros((1, 3)))[0] == pytest.approx(5, abs=0.1)
+
+
+def test_ridge_shrinks_what_is_only_noise() -> None:
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(60, 200)), rng.normal(size=60)
+    assert RidgeHead.fit(features, targets).predict(rng.normal(size=(500, 200))).std() < 0.4
+
+
+def test_tree_text_is_all_there_is() -> None:
+    features, targets = toy_space(40, 0)
+    head = GBDTHead.fit(features, targets)
+    np.testing.assert_array_equal(GBDTHead(head.text).predict(features), head.predict(features))
+
+
+@pytest.mark.parametrize("text", ["", "tree\n", "import os"])
+def test_text_that_is_no_model_is_refused(text: str) -> None:
+    with pytest.raises(BundleError, match=r"not a LightGBM model.*save the predictor again"):
+        GBDTHead(text).predict(np.zeros((1, 12)))
