@@ -34,7 +34,10 @@ COLUMNS = [
     "zoo", "group", "name", "status", "reason", "route", "seconds", "nodes", "params", "macs", "unknown", "unknown_ops",
     "params_exact",
 ]  # fmt: skip
-NOT_CLASSIFIERS = ("_voc", "_ade20k", "_coco", "_cityscapes", "_celebamaskhq", "jasper", "quartznet", "superpoint")
+NOT_CLASSIFIERS = (
+    "_voc", "_ade20k", "_coco", "_cityscapes", "_celebamaskhq", "jasper", "quartznet", "superpoint", "propainter",
+    "raft", "visemenet", "voca8", "nvpattexp", "pfpcnet",
+)  # fmt: skip
 
 
 def torchvision_names() -> Iterator[tuple[str, str]]:
@@ -167,6 +170,9 @@ def main() -> None:
     wanted = [
         (zoo, *pair) for zoo in options.zoos for pair in list(ZOOS[zoo]())[: options.limit] if options.group in pair[0]
     ]
+    for zoo, group, name in wanted:
+        if (zoo, name) in rows:
+            rows[zoo, name]["group"] = group
     open_ones = [
         item for item in wanted
         if options.again or (done := rows.get((item[0], item[2]))) is None or (options.retry and done["status"] != "ok")

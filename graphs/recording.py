@@ -49,6 +49,7 @@ class Recorder(TorchFunctionMode):
         self.sizes: list[int] = []
         self._value: dict[int, int] = {}
         self._params: dict[int, frozenset[int]] = {}
+        self._base: dict[int, tuple[torch.Tensor, bool]] = {}
         self._alive: list[torch.Tensor] = []
         self._on_meta: dict[int, torch.Tensor] = {}
         self._shadows = Shadows()
@@ -134,8 +135,30 @@ class Recorder(TorchFunctionMode):
             made = made.nodes[-1]
         for node, result in zip([made] if isinstance(made, Node) else made, results, strict=False):
             self._add(node, inputs, params, result)
+            if node.op == "Slice":
+                self._remember_base(result, call.tensors[0], whole=False)
         if call.name == "__setitem__":
             self._add(made, inputs, params, call.tensors[0])
+        if call.name == "__setitem__" or (results and results[0] is call.tensors[0]):
+            self._reach_bases(call.tensors[0])
+
+    def _remember_base(self, view: torch.Tensor, base: torch.Tensor, *, whole: bool) -> None:
+        """Note that `view` shares the memory of `base` (of all of it, if `whole`)."""
+        if view is not base and view.untyped_storage()._cdata == base.untyped_storage()._cdata:
+            self._base[id(view)] = (base, whole)
+
+    def _reach_bases(self, changed: torch.Tensor) -> None:
+        """A tensor changed in place: so did what it is a view of."""
+        while (link := self._base.get(id(changed))) is not None:
+            base, whole = link
+            value = self._value[id(changed)]
+            if whole:
+                self._value[id(base)] = value
+            else:
+                before = self.value_of(base)
+                inputs = (value,) if before is None else (before, value)
+                self._add(plain("ScatterND", tuple(base.shape)), inputs, _NO_PARAMS, base)
+            changed = base
 
     def _add(self, node: Node, inputs: tuple[int, ...], params: frozenset[int], result: torch.Tensor | None) -> int:
         self.nodes.append(node)
@@ -152,6 +175,7 @@ class Recorder(TorchFunctionMode):
         self._hold(result)
         if (value := self.value_of(source)) is not None:
             self._value[id(result)] = value
+            self._remember_base(result, source, whole=True)
         elif id(source) in self._params:
             self._params[id(result)] = self._params[id(source)]
 

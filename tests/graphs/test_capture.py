@@ -130,6 +130,27 @@ def test_in_place_operations_rebind_their_value() -> None:
     assert edges(graph) == [(0, 1), (1, 2), (0, 2), (2, 3), (0, 4), (3, 5), (4, 5), (5, 6)]
 
 
+def test_in_place_changes_of_a_view_reach_its_base() -> None:
+    def through_a_view(_: nn.Module, x: Tensor) -> Tensor:
+        y = x * 2
+        y.view(4).relu_()
+        return y
+
+    def through_a_part(_: nn.Module, x: Tensor) -> Tensor:
+        y = x * 2
+        y[:, :2].transpose(0, 1).relu_()
+        return y
+
+    def of_a_copy(_: nn.Module, x: Tensor) -> Tensor:
+        y = x * 2
+        y.clone().relu_()
+        return y
+
+    assert inner(graph_of(through_a_view, (1, 4))) == ["Mul", "Relu"]
+    assert inner(graph_of(through_a_part, (1, 4))) == ["Mul", "Slice", "Relu", "ScatterND"]
+    assert inner(graph_of(of_a_copy, (1, 4))) == ["Mul"]
+
+
 def test_sum_from_zero_and_products_with_zero() -> None:
     assert inner(graph_of(lambda _, x: sum([x, x.relu()]), (1, 4))) == ["Relu", "Add"]
     assert inner(graph_of(lambda _, x: x.mul(0.0) + x, (1, 4))) == ["Zero", "Add"]
