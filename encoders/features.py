@@ -6,6 +6,7 @@ Groups of features, all computed on any network (names in `FEATURE_NAMES`):
 - `path/*`: longest, shortest and mean (over all input-to-output paths) counts of each role (`path_features`).
 - `edge/*`, `motif/*`: how often one role feeds another, the degrees of joins and of necks, chains of two and three
   operations with only joins between them (`motif_features`).
+- `signal/*`: counts along paths weighted by the energy of the signal at initialisation (`signal_features`).
 - `stage/*`: by resolution stage: counts, log width, MACs, parameters (`stage_features`).
 
 Paths, edges and motifs see the live part of a graph only (see `archcast.graphs.paths.LivePaths`), with normalisations
@@ -24,6 +25,7 @@ from archcast.encoders.live_nodes import PATH_COLUMNS, PATH_ROLES, FloatArray, L
 from archcast.encoders.motif_features import EDGE_NAMES, MOTIF_NAMES, edge_features, motif_features
 from archcast.encoders.path_features import PATH_NAMES, path_features
 from archcast.encoders.roles import ROLES, NodeColumns
+from archcast.encoders.signal_features import SIGNAL_NAMES, signal_features
 from archcast.encoders.stage_features import STAGE_NAMES, stage_features
 from archcast.graphs.graph import ComputationGraph, GraphBatch
 
@@ -43,7 +45,9 @@ def _total_names() -> list[str]:
     return [f"total/{name}" for name in names]
 
 
-FEATURE_NAMES: Final[tuple[str, ...]] = (*_total_names(), *PATH_NAMES, *EDGE_NAMES, *MOTIF_NAMES, *STAGE_NAMES)
+FEATURE_NAMES: Final[tuple[str, ...]] = (
+    *_total_names(), *PATH_NAMES, *EDGE_NAMES, *MOTIF_NAMES, *SIGNAL_NAMES, *STAGE_NAMES,
+)  # fmt: skip
 """Column names of `encode`, in order."""
 
 
@@ -70,13 +74,8 @@ def feature_column(features: NDArray[np.float32], name: str) -> NDArray[np.float
 
 def _encode_chunk(batch: GraphBatch, columns: NodeColumns) -> NDArray[np.float32]:
     live = LiveNodes.of(batch, columns)
-    groups = (
-        _totals(batch, live),
-        path_features(live),
-        edge_features(live),
-        motif_features(live),
-        stage_features(live),
-    )
+    parts = (path_features, edge_features, motif_features, signal_features, stage_features)
+    groups = [_totals(batch, live), *(part(live) for part in parts)]
     return np.nan_to_num(np.concatenate(groups, axis=1).astype(np.float32), posinf=0.0, neginf=0.0)
 
 

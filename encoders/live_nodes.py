@@ -38,6 +38,7 @@ class LiveNodes:
         moves: `[M, len(MOVES)]` float32, which move each node is (skips are edges, so their column is zero).
         skips: `[E]` edges that carry a value past other operations: into a join, from a node that others read too.
         necks: `[M]` nodes that every path leads through.
+        sums: `[M]` additions and subtractions.
     """
 
     paths: LivePaths
@@ -48,6 +49,7 @@ class LiveNodes:
     moves: NDArray[np.float32]
     skips: NDArray[np.bool_]
     necks: NDArray[np.bool_]
+    sums: NDArray[np.bool_]
 
     @classmethod
     def of(cls, batch: GraphBatch, columns: NodeColumns) -> LiveNodes:
@@ -65,7 +67,8 @@ class LiveNodes:
         for move, names in (("spatial", _SPATIAL), ("point", _POINT), ("pool", ("pool",))):
             moves[:, MOVES.index(move)] = is_role[:, [ROLES.index(name) for name in names]].sum(axis=1)
         necks = paths.visits > 1 - 1e-6
-        return cls(paths, columns, kinds, role, weights, moves, _skips(paths, role), necks)
+        sums = np.asarray([node.op in ("Add", "Sub") for node in batch.nodes], dtype=bool)[kinds]
+        return cls(paths, columns, kinds, role, weights, moves, _skips(paths, role), necks, sums)
 
     def column(self, name: str) -> NDArray[np.float32]:
         """One named column of `weights`."""

@@ -8,6 +8,7 @@ every graph, and each statistic is one column.
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -247,21 +248,35 @@ class LivePaths:
     @cached_property
     def visits(self) -> NDArray[np.float64]:
         """`[M]` probability that a path drawn uniformly among all input-to-output paths leads through each node."""
-        visits = np.zeros(len(self.nodes))
         outputs = np.flatnonzero(self.is_output)
         graph, paths = self.graph[outputs], self.log_paths[outputs]
         peak = np.full(self.size, -np.inf)
         np.maximum.at(peak, graph, paths)
         weight = np.exp(paths - peak[graph])
-        visits[outputs] = weight / np.bincount(graph, weight, minlength=self.size)[graph]
-        share = self.edge_shares
+        start = np.zeros(len(self.nodes))
+        start[outputs] = weight / np.bincount(graph, weight, minlength=self.size)[graph]
+        return self.walk_back(start, self.edge_shares)
+
+    def walk_back(self, start: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`[M]` probability that a walk against the edges meets each node.
+
+        Args:
+            start: `[M]` probability that the walk starts at a node.
+            shares: `[E]` probability that it goes from the target of an edge to its source.
+        """
+        visits = start.copy()
+        edges, bounds = self._edges_backwards
+        sources, targets, shares = self.sources[edges], self.targets[edges], shares[edges]
+        for first, last in pairwise(bounds):
+            np.add.at(visits, sources[first:last], visits[targets[first:last]] * shares[first:last])
+        return visits
+
+    @cached_property
+    def _edges_backwards(self) -> tuple[IntArray, IntArray]:
+        """Edges by falling level of their target, and where each level starts."""
         level = self.levels.level[self.targets]
         order = np.argsort(-level, kind="stable")
-        bounds = np.flatnonzero(np.diff(level[order])) + 1
-        sources, targets, share = self.sources[order], self.targets[order], share[order]
-        for first, last in zip(np.append(0, bounds), np.append(bounds, len(order)), strict=True):
-            np.add.at(visits, sources[first:last], visits[targets[first:last]] * share[first:last])
-        return visits
+        return order, np.concatenate([[0], np.flatnonzero(np.diff(level[order])) + 1, [len(order)]])
 
 
 def _contract(
