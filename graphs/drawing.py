@@ -26,6 +26,7 @@ COLOURS: Final[dict[str, str]] = {
 _ROW, _BOX, _GAP, _MARGIN, _HEAD, _BETWEEN = 58, 38, 22, 28, 84, 96
 _CHARACTER = 6.7  # width of a 12 px character
 _LONGEST_PERIOD = 64
+_LONGEST_NAME = 110
 _TIMES = "\u00d7"
 _JOINS: Final = frozenset({"normalization", "activation"})
 
@@ -293,9 +294,10 @@ def _heading(graph: ComputationGraph, kinds: set[str]) -> tuple[list[str], float
     """Name, size, and a legend of the classes that occur; also the width they need."""
     facts = f"{len(graph)} nodes · {_count(graph.params)} parameters · {_count(graph.macs)} MACs"
     name = _printable(graph.name or "network")
+    name = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 2] + " …"
     lines = [
         f'<text x="{_MARGIN}" y="30" font-size="17" font-weight="700" fill="#1c2430">{escape(name)}</text>',
-        f'<text x="{_MARGIN + 10.5 * len(name) + 16:.0f}" y="30" font-size="12" fill="#4a5564">{facts}</text>',
+        f'<text x="{_MARGIN + 10.8 * len(name) + 16:.0f}" y="30" font-size="12" fill="#4a5564">{facts}</text>',
     ]
     x = float(_MARGIN)
     for kind in COLOURS:
@@ -306,7 +308,7 @@ def _heading(graph: ComputationGraph, kinds: set[str]) -> tuple[list[str], float
                 f'fill="#4a5564">{kind}</text>'
             )
             x += 34 + 6.2 * len(kind)
-    return lines, max(x, _MARGIN + 10.5 * len(name) + 16 + 6.4 * len(facts)) + _MARGIN
+    return lines, max(x, _MARGIN + 10.8 * len(name) + 16 + 6.4 * len(facts)) + _MARGIN
 
 
 def _count(number: int) -> str:
