@@ -1,0 +1,74 @@
+"""Values rise with scores; intervals hold nine times in ten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from archcast.predictor.calibration import ValueMap, conformal_factor, rank_gauss
+
+FloatArray = NDArray[np.float64]
+
+
+def test_normal_scores_of_ranks() -> None:
+    np.testing.assert_allclose(rank_gauss(np.asarray([30.0, 10.0, 20.0])), norm.ppf([5 / 6, 1 / 6, 3 / 6]))
+    np.testing.assert_allclose(rank_gauss(np.asarray([5.0, 5.0])), [0, 0])
+    assert rank_gauss(np.zeros(0)).shape == (0,)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(10, 60), st.integers(0, 10_000), st.floats(0, 3))
+def test_a_better_score_never_means_a_lower_value(count: int, seed: int, noise: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=count).round(1)
+    value = ValueMap.fit(scores, 90 + scores + rng.normal(0, noise, count))
+    assert (np.diff(value.knots) > 0).all()
+    assert (np.diff(value(np.linspace(-6, 6, 300))) >= 0).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(arrays(np.float64, 20, elements=st.floats(-1e6, 1e6)))
+def test_values_stay_within_the_labels(labels: FloatArray) -> None:
+    value = ValueMap.fit(np.arange(20.0), labels)
+    answers = value(np.asarray([-1e9, 0.0, 9.5, 1e9]))
+    slack = 1e-6 * (1 + np.abs(labels).max())
+    assert labels.min() - slack <= answers.min() <= answers.max() <= labels.max() + slack
+
+
+def test_different_scores_inside_a_step_get_different_values() -> None:
+    scores = np.arange(20.0)
+    value = ValueMap.fit(scores, np.repeat([1.0, 2.0, 3.0, 4.0], 5))
+    assert len(np.unique(value(np.linspace(4, 15, 12)))) == 12
+
+
+def test_labels_that_fall_with_the_score_give_one_value() -> None:
+    value = ValueMap.fit(np.arange(20.0), -np.arange(20.0))
+    np.testing.assert_allclose(value(np.asarray([-5.0, 3.0, 30.0])), -9.5)
+
+
+def test_intervals_hold_nine_times_in_ten() -> None:
+    """Errors that grow with a known difficulty, one standard deviation each; true factor: 1.645."""
+    rng = np.random.default_rng(0)
+    coverage = []
+    for _ in range(40):
+        difficulty = rng.uniform(0.2, 3, 300)
+        factor = conformal_factor(rng.normal(0, difficulty), difficulty)
+        new = rng.uniform(0.2, 3, 2000)
+        coverage.append((np.abs(rng.normal(0, new)) <= factor * new).mean())
+    assert np.mean(coverage) == pytest.approx(0.9, abs=0.015)
+
+
+def test_the_factor_is_a_quantile_of_relative_errors() -> None:
+    assert conformal_factor(np.arange(1.0, 100.0), np.ones(99)) == pytest.approx(90, abs=1)
+    assert conformal_factor(np.arange(1.0, 100.0), np.full(99, 2.0)) == pytest.approx(45, abs=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:the no. of calibration")
+def test_too_few_residuals_promise_nothing() -> None:
+    assert conformal_factor(np.ones(5), np.ones(5)) == np.inf
+    assert np.isfinite(conformal_factor(np.ones(10), np.ones(10)))
