@@ -1,11 +1,11 @@
 """Parameters and MACs of captured graphs against torch's own count, on networks of many families.
 
-    python -m benchmarks.capture_exactness [--limit N]
+    python -m benchmarks.capture_exactness [--limit N] [--again]
 
 Parameters are compared with `sum(p.numel())` of the module, MACs with half of what
 `torch.utils.flop_counter.FlopCounterMode` counts in a run on the meta device. One network of every timm file,
 all torchvision classifiers, one pytorchcv network in twelve, and transformers image classifiers and text models.
-Writes benchmarks/results/capture_exactness.csv.
+Writes benchmarks/results/capture_exactness.csv; finished rows are kept.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def names() -> list[str]:
     chosen = [f"torchvision:{name}" for name in models.list_models(module=models)]
     for module in timm.list_modules():
         chosen.extend(f"timm:{name}" for name in timm.list_models(module=module)[:1])
-    chosen.extend(f"pytorchcv:{name}" for name in [n for n in _models if "_coco" not in n and "_voc" not in n][::12])
+    chosen.extend(f"pytorchcv:{name}" for name in list(_models)[::12])
     chosen.extend(f"transformers:{name}" for name in (*IMAGE, *TEXT))
     return chosen
 
@@ -116,27 +117,36 @@ def measure(name: str) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, default=None)
-    parser.add_argument("--only", default="", help="names that start with this")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    chosen = [name for name in names() if name.startswith(options.only)]
-    table = pd.DataFrame([measure(name) for name in tqdm(chosen[: options.limit], "count")])
-    if not options.only:
-        RESULTS.parent.mkdir(exist_ok=True)
-        table.to_csv(RESULTS, index=False)
+def summarise(table: pd.DataFrame) -> None:
     good = table[table.status == "ok"]
     counted = table[table.params.notna()]
     exact = int((counted.params == counted.true_params).sum())
     near = int((good.macs_error.abs() <= 0.01).sum())
     print(f"parameters exact on {exact} of {len(counted)}; MACs within 1 % on {near} of {len(good)}")
-    print(good[good.macs_error.abs() > 0.01].sort_values("macs_error").to_string())
+    print(good[good.macs_error.abs() > 0.01].sort_values("macs_error")[["name", "macs", "counted_macs", "macs_error"]])
     print(table[table.status != "ok"].get(["name", "status", "reason"], pd.DataFrame()).to_string())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, default=None, help="networks to measure in this run")
+    parser.add_argument("--again", action="store_true", help="forget the finished rows")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    rows: list[dict[str, Any]] = []
+    if RESULTS.exists() and not options.again:
+        rows = [{str(k): v for k, v in row.items()} for row in pd.read_csv(RESULTS).to_dict("records")]
+    done = {row["name"] for row in rows}
+    chosen = [name for name in names() if name not in done]
+    random.Random(0).shuffle(chosen)  # a run that is cut short has seen every zoo
+    RESULTS.parent.mkdir(exist_ok=True)
+    for name in tqdm(chosen[: options.limit], "count"):
+        rows.append(measure(name))
+        pd.DataFrame(rows).sort_values("name").to_csv(RESULTS, index=False)
+    summarise(pd.read_csv(RESULTS))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from archcast.graphs.graph import ComputationGraph, Node
 from archcast.graphs.nodes import plain, unknown
 from archcast.graphs.shadows import READS, Shadows
 from archcast.graphs.shortcuts import shortcut
-from archcast.graphs.torch_ops import HANDLERS
+from archcast.graphs.torch_ops import DECOMPOSED, HANDLERS
 
 _NO_PARAMS: frozenset[int] = frozenset()
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -85,6 +85,9 @@ class Recorder(TorchFunctionMode):
             return self._fold(func, args, kwargs, tensors)
         if name == "__contains__" and tensors[0].device.type == "meta":
             return False  # "is the padding token among the inputs?": without data, no
+        if name in DECOMPOSED:
+            with self:
+                return DECOMPOSED[name](*args, **kwargs)
         handler = HANDLERS.get(name)
         if handler is None and isinstance(func, FunctionType):
             with self:

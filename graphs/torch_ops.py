@@ -7,6 +7,7 @@ that `torch.add`, `Tensor.add_` and `+` share an entry. Layers with weights are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -336,6 +337,8 @@ def _table() -> dict[str, Handler]:
         extremum("Max"): "max",
         extremum("Min"): "min",
         chain("Sqrt", "Reciprocal"): "rsqrt rsqrt_",
+        chain("Mul", "Add"): "addcmul",
+        chain("Div", "Add"): "addcdiv",
         chain("Equal", "Not"): "ne ne_ __ne__ not_equal",
         with_number("LeakyRelu", "alpha", 1, 0.01, "negative_slope"): "leaky_relu leaky_relu_ rrelu",
         with_number("Elu", "alpha", 1, 1.0): "elu elu_",
@@ -366,6 +369,13 @@ def _table() -> dict[str, Handler]:
         raise RuntimeError(f"torch functions with two handlers: {sorted(clash)}")
     return {**table, **LAYERS}
 
+
+DECOMPOSED: dict[str, Callable[..., torch.Tensor]] = {
+    "addcmul": lambda source, left, right, *, value=1: source + left * right * value,
+    "addcdiv": lambda source, left, right, *, value=1: source + left / right * value,
+    "lerp": lambda start, end, weight: start + (end - start) * weight,
+}
+"""Functions of several operations that are run as those operations, so that each gets its own inputs."""
 
 HANDLERS: dict[str, Handler] = _table()
 """`__name__` of a torch function -> its handler."""

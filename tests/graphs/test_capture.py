@@ -263,6 +263,12 @@ def test_recurrent_layers(kind: type[nn.Module], gates: int) -> None:
     assert graph.macs == 7 * 2 * gates * 5 * ((6 + 5) + (10 + 5))
 
 
+def test_functions_of_several_operations_are_taken_apart() -> None:
+    graph = graph_of(lambda _, x, y: torch.addcmul(x, y, y.cos()).rsqrt(), [(1, 4), (1, 4)])
+    assert graph.ops == ("Input", "Input", "Cos", "Mul", "Add", "Sqrt", "Reciprocal", "Output")
+    assert edges(graph)[1:4] == [(1, 3), (2, 3), (0, 4)]
+
+
 def test_unknown_functions_are_counted_not_refused() -> None:
     graph = graph_of(lambda _, x: torch.special.erfcx(x).relu(), (1, 4))
     assert inner(graph) == ["Unknown", "Relu"]
