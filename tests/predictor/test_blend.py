@@ -66,7 +66,7 @@ def test_few_labels_stay_near_the_fixed_weights() -> None:
     targets = np.linspace(-1, 1, 10)
     weights = blending._weights({"gp": targets, "gbdt": -targets, "ridge": -targets}, targets)
     assert 0.3 < weights["gbdt"] < 0.5 < weights["gp"] < 0.7
-    fallback = blending._weights({name: -targets for name in blending.HEADS}, targets)
+    fallback = blending._weights(dict.fromkeys(blending.HEADS, -targets), targets)
     assert fallback == pytest.approx({"gp": 0.5, "gbdt": 0.5, "ridge": 0.0})
 
 
