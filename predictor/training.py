@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archcast.errors import ConfigError, DataError, StorageError
+from archcast.errors import ConfigError, DataError, MissingDataError, StorageError
 from archcast.predictor.card import data_line, model_card
 from archcast.predictor.config import TrainConfig
 
@@ -164,7 +164,11 @@ def _pretrain(config: TrainConfig, progress: bool, say: Report) -> tuple[Trainin
         predictor = pretrain(config.training_spaces, seed=config.seed, on_step=step)
     data, results = [], []
     for name in config.spaces:
-        bench = load_benchmark(name)
+        try:
+            bench = load_benchmark(name)
+        except MissingDataError as error:  # a space that was left out need not be here
+            say(f"not scored on {name}: {error}")
+            continue
         seen = training_rows(bench, seed=config.seed) if name in config.training_spaces else np.zeros(0, np.int64)
         if len(seen):
             data.append(data_line(bench.name, bench.task, bench.metric, len(seen), len(bench)))
