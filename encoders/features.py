@@ -32,7 +32,7 @@ from archcast.graphs.graph import ComputationGraph, GraphBatch
 VERSION: Final = 3
 """Raise when a feature changes its meaning: caches and bundles of another version are refused."""
 
-_CHUNK = 1024  # graphs per pass: large enough to amortise a level, small enough for the cache
+_CHUNK = 512  # graphs per pass: large enough to amortise a level, small enough for the cache
 
 
 def _total_names() -> list[str]:

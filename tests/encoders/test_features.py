@@ -126,10 +126,39 @@ def test_the_place_of_a_pool_in_a_block_matters() -> None:
     assert (of(first)["motif/pool>spatial"], of(last)["motif/pool>spatial"]) == (1, 0)
 
 
+def test_signal_follows_energy() -> None:
+    row = of(BLOCK)  # all three inputs of the sum carry energy 1
+    for name in ("conv1", "pool", "skip"):
+        assert row[f"signal/{name}"] == pytest.approx(1 / 3)
+    assert row["signal/convk"] == pytest.approx(1)
+    assert row["signal/visits_mean"] == pytest.approx((1 + 1 / 3) / 2)
+    assert row["signal/log_energy_max"] == pytest.approx(np.log(3))
+    assert row["signal/log_energy_mean"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("shortcuts", "energy", "convolutions"), [(1, 3, 1 / 2 + 1 / 3), (2, 7, 1 / 3 + 1 / 7)])
+def test_several_shortcuts_drown_the_operations_beside_them(shortcuts: int, energy: float, convolutions: float) -> None:
+    # Two blocks, each the sum of a 3x3 convolution and one or two pools (energies 1 + 1, 2 + 1; 2 + 1, 6 + 1).
+    block = ["c3", *["pool"] * shortcuts, "add"]
+    edges = []
+    for start in (0, len(block)):
+        end = start + len(block)
+        edges += [pair for node in range(start + 1, end) for pair in ((start, node), (node, end))]
+    row = of(graph(" ".join(["in", *block, *block, "out"]), [*edges, (2 * len(block), 2 * len(block) + 1)]))
+    assert row["signal/convk"] == pytest.approx(convolutions)
+    assert row["signal/log_energy_max"] == pytest.approx(np.log(energy))
+
+
+def test_concatenations_average_energy() -> None:
+    row = of(graph("in c3 c3 cat c1 out", [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (4, 5)]))
+    assert row["signal/log_energy_max"] == 0
+    assert row["signal/convk"] == pytest.approx(1)
+
+
 def test_normalisations_and_activations_do_not_lengthen_paths() -> None:
     plain, dressed = of(chain("in c3 c1 out")), of(chain("in c3 bn relu c1 bn relu out"))
     for name in FEATURE_NAMES:
-        if name.startswith(("path/", "edge/", "motif/")):
+        if name.startswith(("path/", "edge/", "motif/", "signal/")):
             assert dressed[name] == plain[name], name
     assert (dressed["total/activations"], dressed["total/normalizations"]) == (2, 2)
 
@@ -145,7 +174,7 @@ def test_dead_branches_change_sizes_only() -> None:
     plain = chain("in c3 out")
     dead = graph("in c3 pool zero add out", [(0, 1), (0, 2), (2, 3), (1, 4), (3, 4), (4, 5)])
     for name in FEATURE_NAMES:
-        if name.startswith(("path/", "edge/", "motif/")) or "live" in name:
+        if name.startswith(("path/", "edge/", "motif/", "signal/")) or "live" in name:
             assert of(dead)[name] == of(plain)[name], name
     assert of(dead)["total/log_nodes"] > of(plain)["total/log_nodes"]
 
@@ -190,7 +219,9 @@ def test_graphs_without_a_path_are_not_alive() -> None:
     for network in (graph("", []), chain("in c3"), chain("in zero out")):
         row = of(network)
         assert row["total/live"] == 0
-        assert not any(value for name, value in row.items() if name.startswith(("path/", "edge/", "motif/", "stage")))
+        assert not any(
+            value for name, value in row.items() if name.startswith(("path/", "edge/", "motif/", "signal/", "stage"))
+        )
 
 
 def test_very_deep_and_very_branchy_networks_stay_finite() -> None:

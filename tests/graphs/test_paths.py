@@ -72,6 +72,13 @@ def test_visits_are_shares_of_all_paths() -> None:
     assert paths.edge_visits[into_output].sum() == pytest.approx(1)
 
 
+def test_walk_back_goes_where_the_shares_lead() -> None:
+    paths = paths_of(DIAMOND)
+    share = {(2, 4): 0.2, (3, 4): 0.5, (1, 4): 0.3}
+    shares = np.asarray([share.get(edge, 1.0) for edge in zip(paths.sources, paths.targets, strict=True)])
+    np.testing.assert_allclose(paths.walk_back(paths.is_output.astype(float), shares), [1, 1, 0.2, 0.5, 1, 1])
+
+
 def test_visits_of_very_many_paths_stay_finite() -> None:
     # 2,000 diamonds in a row have 2^2000 paths, more than a float can hold.
     edges = [pair for a in range(0, 4000, 2) for pair in ((a, a + 1), (a + 1, a + 2), (a, a + 2))]
