@@ -14,7 +14,7 @@ _ROWS = 2000
 _COMPONENTS = 24
 _NEAR = 5  # neighbours whose mean distance counts for familiarity
 _AROUND = 25  # neighbours whose errors make the difficulty
-_FLOOR = 0.25  # share of the overall mean error below which no difficulty falls
+_FLOOR = 0.05  # share of the overall mean error below which no difficulty falls
 
 
 @dataclass(frozen=True)

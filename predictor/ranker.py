@@ -30,6 +30,8 @@ PRIOR: Final = ("total/count_log_macs", "path/mean log_macs", "total/mean_log_ma
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
 _MAX_ROWS: Final = 3000
+_CARRIES_OVER: Final = np.asarray([not name.startswith("motif/") for name in FEATURE_NAMES])
+"""Motifs describe the wiring of one family of cells: experts that see them rank other spaces worse."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,16 @@ class PoolRanker:
         for features, labels in sources.values():
             chosen = rng.permutation(len(labels))[:_MAX_ROWS]
             pool = Pool.of(features[chosen])
-            weights.append(_expert(pool.relative(features[chosen]), rank_gauss(labels[chosen])))
+            relative = pool.relative(features[chosen]) * _CARRIES_OVER
+            weights.append(_expert(relative, rank_gauss(labels[chosen])))
             amplitudes.append(pool.amplitude)
             union.append(features[chosen][:512])
         return cls(tuple(sources), np.stack(weights), np.stack(amplitudes), Pool.of(np.concatenate(union)))
 
     def similarities(self, pool: Pool) -> FloatArray:
         """`[K]` how alike the variation of `pool` and of each source is, 0..1."""
-        values = [_correlation(pool.amplitude, amplitude) for amplitude in self.amplitudes]
+        used = _CARRIES_OVER
+        values = [_correlation(pool.amplitude[used], amplitude[used]) for amplitude in self.amplitudes]
         return np.maximum(values, 0.0)
 
     def scores(self, features: NDArray[np.float32], pool: Pool | None = None) -> FloatArray:
