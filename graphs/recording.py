@@ -14,7 +14,7 @@ run again with their own torch-function check switched off, so that what they ca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -287,7 +287,7 @@ def tensors_in(item: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(getattr(item, field))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def opened(func: FunctionType) -> Callable[..., Any]:
     """A copy of `func` that does not hand itself to the recorder, only what it calls."""
     blind = dict.fromkeys(_CHECKS, _never)
