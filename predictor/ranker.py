@@ -30,8 +30,8 @@ PRIOR: Final = ("total/count_log_macs", "path/mean log_macs", "total/mean_log_ma
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
 _MAX_ROWS: Final = 3000
-_CARRIES_OVER: Final = np.asarray([not name.startswith("motif/") for name in FEATURE_NAMES])
-"""Motifs describe the wiring of one family of cells: experts that see them rank other spaces worse."""
+_CARRIES_OVER: Final = np.asarray([not name.startswith(("motif/", "signal/")) for name in FEATURE_NAMES])
+"""Motifs and signals describe the wiring of one family of cells: experts that see them rank other spaces worse."""
 
 
 @dataclass(frozen=True)
