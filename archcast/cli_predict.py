@@ -56,7 +56,7 @@ def forecast_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
     rank = {position: place for place, position in enumerate(order, start=1)}
     return [
         [
-            row["name"],
+            shortened(row["name"]),
             str(rank[position]),
             figure(row["value"], 2),
             f"{figure(row['low'], 1)} .. {figure(row['high'], 1)}",
@@ -67,6 +67,14 @@ def forecast_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
         ]
         for position, row in enumerate(rows)
     ]
+
+
+def shortened(name: str, length: int = 44) -> str:
+    """A name that fits into a table: the middle of a long one is left out."""
+    if len(name) <= length:
+        return name
+    half = (length - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
 
 
 def add_capture(parser: Any) -> None:

@@ -135,7 +135,7 @@ def _draw_forecasts(axes: Any, training: Training) -> None:
     axes.legend(loc="upper left", frameon=False)
     axes.text(
         0.98, 0.03, f"{len(truth) - len(shown):,} cells below {left:.0f} % not shown", transform=axes.transAxes,
-        ha="right", color="#777777", fontsize=9,
+        ha="right", color="#777777", fontsize=9, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
 
 

@@ -91,8 +91,8 @@ class Result:
     draws: Mapping[str, FloatArray] = field(default_factory=dict, repr=False)
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values, ready for JSON or CSV, with the 95 % bootstrap intervals as `tau_low`, `tau_high` ..."""
-        record = {name: value for name, value in vars(self).items() if name != "draws"}
+        """Plain values, ready for JSON or CSV (NaN is None), with 95 % intervals as `tau_low`, `tau_high` ..."""
+        record = {name: None if value != value else value for name, value in vars(self).items() if name != "draws"}
         for name, draws in self.draws.items():
             record[f"{name}_low"], record[f"{name}_high"] = interval(draws)
         return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -209,10 +210,11 @@ def _check_output(output: str | None) -> None:
     """Refuse before training what could not be saved after it."""
     if output is None:
         return
-    path = Path(output)
+    path = Path(output).absolute()
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path} is a file; give --output a folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {path}: {error.strerror}; choose another --output") from error
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise StorageError(
+            f"cannot make the folder {path}: {existing} is not a writable folder; choose another --output"
+        )

@@ -16,7 +16,7 @@ import pytest
 
 from archcast.cli import COMMANDS, main
 from archcast.cli_output import count, figure, figure_with_interval, write_csv
-from archcast.cli_predict import forecast_rows, input_shape
+from archcast.cli_predict import forecast_rows, input_shape, shortened
 from archcast.errors import ConfigError, StorageError
 from archcast.predictor.prediction import Predictions
 
@@ -147,6 +147,12 @@ def test_rank_one_is_the_highest_score(forecast: dict[str, Any]) -> None:
     rows = forecast_rows(archcast.predict(["a", "b", "c"]).to_records())
     assert [row[1] for row in rows] == ["3", "2", "1"]
     assert forecast["networks"] == ["a", "b", "c"]
+
+
+def test_long_names_lose_their_middle() -> None:
+    assert shortened("timm:resnet50") == "timm:resnet50"
+    assert len(shortened(CELL)) <= 44
+    assert shortened(CELL).startswith("nasbench201:")
 
 
 def test_capture_as_summary_text_json_and_svg(run: Callable[..., SimpleNamespace], tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_a_table_becomes_a_bundle_with_figures_and_card(table: Path, tmp_path: P
     assert ours["tau"] > 0.7
     assert {row["method"] for row in training.metrics["results"]} == {METHOD, "#params", "MACs", "rank mean"}
     assert any("40 of" in line for line in lines)
-    saved = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    text = (tmp_path / "mine" / "metrics.json").read_text()
+    assert "NaN" not in text, "NaN is not JSON"
+    saved = json.loads(text)
     assert saved["config"]["labels"] == 40
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "measured.csv" in card
@@ -119,7 +121,8 @@ def test_errors_come_before_the_work(tmp_path: Path, table: Path) -> None:
     with pytest.raises(StorageError, match="cannot make"):
         train(TrainConfig(output=str(file / "below")))
     with pytest.raises(UnknownNameError):
-        train(TrainConfig(benchmark="imagenet"))
+        train(TrainConfig(benchmark="imagenet", output=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists()
     with pytest.raises(ConfigError, match="leave nothing"):
         train(TrainConfig(labels=15_625))
     with pytest.raises(ConfigError, match="holds"):
