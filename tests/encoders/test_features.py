@@ -8,13 +8,18 @@ import pytest
 from archcast.datasets.spaces import get_space
 from archcast.encoders import features
 from archcast.encoders.features import FEATURE_NAMES, encode, feature_column
-from archcast.graphs.graph import ComputationGraph, GraphBatch, Node
+from archcast.graphs.graph import AttributeValue, ComputationGraph, GraphBatch, Node
 
 SIDE = 8
 
 
 def conv(kernel: int, channels: int = 4, groups: int = 1) -> Node:
-    attributes = {"kernel": (kernel, kernel), "in_channels": channels, "out_channels": channels, "groups": groups}
+    attributes: dict[str, AttributeValue] = {
+        "kernel": (kernel, kernel),
+        "in_channels": channels,
+        "out_channels": channels,
+        "groups": groups,
+    }
     weights = channels * channels // groups * kernel**2
     return Node("Conv", attributes, (1, channels, SIDE, SIDE), weights, weights * SIDE**2)
 
