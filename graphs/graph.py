@@ -247,12 +247,15 @@ class GraphBatch(Sequence[ComputationGraph]):
     def concatenate(cls, batches: Sequence[GraphBatch]) -> GraphBatch:
         table: dict[Node, int] = {}
         kinds, edges, ptr, edge_ptr = [], [], [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+        nodes_before, edges_before = 0, 0
         for batch in batches:
             remap = np.asarray([table.setdefault(node, len(table)) for node in batch.nodes], dtype=np.int64)
             kinds.append(remap[batch.kinds] if len(batch.kinds) else batch.kinds)
-            edges.append(batch.edge_index + ptr[-1][-1])
-            ptr.append(batch.ptr[1:] + ptr[-1][-1])
-            edge_ptr.append(batch.edge_ptr[1:] + edge_ptr[-1][-1])
+            edges.append(batch.edge_index + nodes_before)
+            ptr.append(batch.ptr[1:] + nodes_before)
+            edge_ptr.append(batch.edge_ptr[1:] + edges_before)
+            nodes_before += len(batch.kinds)
+            edges_before += batch.edge_index.shape[1]
         named = all(batch.names for batch in batches)
         return cls(
             tuple(table),
