@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from archcast.predictor.prediction import Predictions
@@ -10,7 +11,7 @@ from archcast.predictor.predictor import Predictor
 
 
 def predict(
-    networks: Any, *, task: str = "cifar10", predictor: str = "base", input_shape: tuple[int, ...] | None = None
+    networks: Any, *, task: str = "cifar10", predictor: str | Path = "base", input_shape: tuple[int, ...] | None = None
 ) -> Predictions:
     """Forecast `networks` with a pretrained predictor.
 
@@ -21,11 +22,19 @@ def predict(
         predictor: built-in name, directory or hub id.
         input_shape: shape of one input batch, for networks that do not fix it.
     """
-    loaded = _load(predictor)
+    loaded = _load(str(predictor), _made(Path(predictor) / "config.json"))
     loaded.input_shape = input_shape
     return loaded.predict(networks, task=task)
 
 
 @lru_cache(4)
-def _load(name: str) -> Predictor:
+def _load(name: str, made: int) -> Predictor:
+    del made  # only so that a folder that was written anew is read anew
     return Predictor.from_pretrained(name)
+
+
+def _made(config: Path) -> int:
+    try:
+        return config.stat().st_mtime_ns
+    except (OSError, ValueError):  # a built-in name or a hub id, neither of which changes while we run
+        return 0

@@ -23,14 +23,14 @@ def as_batch(networks: Any, input_shape: Any = None) -> tuple[GraphBatch, tuple[
     Raises:
         NetworkError: `networks` is empty, or an element is no network; the message names its position.
     """
-    if isinstance(networks, GraphBatch):
+    if isinstance(networks, GraphBatch) and len(networks):
         names = networks.names or ("",) * len(networks)
         return networks, names
     items = list(networks) if _is_collection(networks) else [networks]
     if not items:
         raise NetworkError("no networks were given; pass at least one")
     graphs: list[ComputationGraph | None] = [item if isinstance(item, ComputationGraph) else None for item in items]
-    pieces = _stamp_specs(items) if input_shape is None else {}
+    pieces = _stamp_specs(items)  # a spec fixes its own input shape
     missing = [i for i, graph in enumerate(graphs) if graph is None and i not in pieces]
     for position in _with_progress(missing):
         graphs[position] = _capture(items[position], input_shape, position)
@@ -45,8 +45,25 @@ def as_scores(scores: Any, expected: int) -> NDArray[np.float64]:
     Raises:
         DataError: text, NaN, infinity, a wrong length, too few, or all equal.
     """
+    values = as_numbers(scores, expected)
+    if len(values) < MIN_LABELS:
+        raise DataError(f"{len(values)} labels are too few to fit and calibrate; give at least {MIN_LABELS}")
+    if np.ptp(values) == 0:
+        raise DataError("all scores are equal, so there is nothing to rank; check the score column")
+    return values
+
+
+def as_numbers(scores: Any, expected: int) -> NDArray[np.float64]:
+    """`[expected]` finite numbers, however few or equal.
+
+    Raises:
+        DataError: text, NaN, infinity or a wrong length.
+    """
     try:
-        values = np.asarray(scores, dtype=np.float64)
+        given = np.asarray(scores)
+        if given.dtype.kind in "USO" and any(isinstance(value, (str, bytes)) for value in given.flat):
+            raise TypeError("text was given")
+        values = given.astype(np.float64, casting="unsafe" if given.dtype.kind == "O" else "same_kind")
     except (TypeError, ValueError) as error:
         raise DataError(f"scores must be numbers, one per network ({error})") from error
     if values.ndim != 1 or len(values) != expected:
@@ -54,10 +71,6 @@ def as_scores(scores: Any, expected: int) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise DataError(f"score {values[bad[0]]} at position {bad[0]} ({len(bad)} in all): drop or repair those rows")
-    if len(values) < MIN_LABELS:
-        raise DataError(f"{len(values)} labels are too few to fit and calibrate; give at least {MIN_LABELS}")
-    if np.ptp(values) == 0:
-        raise DataError("all scores are equal, so there is nothing to rank; check the score column")
     return values
 
 

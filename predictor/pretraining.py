@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode
 from archcast.errors import ConfigError
+from archcast.predictor.inputs import MIN_LABELS
 from archcast.predictor.predictor import Predictor, fit_features
 from archcast.predictor.ranker import PoolRanker
 
@@ -44,10 +45,12 @@ def pretrain(
         on_step: called with the name of each piece of work that is done.
 
     Raises:
-        ConfigError: no spaces, or a name that is not in `SPACES`.
+        ConfigError: no spaces, a name that is not in `SPACES`, one named twice, or too few networks of each.
     """
-    if not spaces or not set(spaces) <= set(SPACES):
-        raise ConfigError(f"cannot pretrain on {list(spaces)}; choose among {list(SPACES)}")
+    if isinstance(spaces, str) or not spaces or not set(spaces) <= set(SPACES) or len(set(spaces)) < len(spaces):
+        raise ConfigError(f"cannot pretrain on {spaces!r}; choose among {list(SPACES)}, each once")
+    if per_space < MIN_LABELS:
+        raise ConfigError(f"per_space={per_space}: take at least {MIN_LABELS} networks of each space")
     sources = {}
     groups: list[NDArray[np.int64]] = []
     for name in spaces:
