@@ -56,7 +56,7 @@ def _parameters(rows: int, seed: int) -> tuple[dict[str, Any], int]:
         "min_child_samples": 3 if few else 5,
         "extra_trees": few,
         "feature_fraction": 0.3,
-        "bagging_fraction": 0.8,
+        "bagging_fraction": 0.8 if rows > 1 else 1.0,  # never no row at all
         "bagging_freq": 1,
         "lambda_l2": 1.0,
         "seed": seed,
