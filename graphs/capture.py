@@ -105,9 +105,7 @@ def _from_name(network: str, input_shape: InputShape | None, name: str) -> Compu
 def _from_onnx(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
     from archcast.graphs.onnx_reader import read_onnx
 
-    if input_shape is not None:
-        raise CaptureError("an ONNX model fixes its own input shape; leave input_shape out")
-    return read_onnx(network, name=name)
+    return read_onnx(network, name=name, input_shape=input_shape)
 
 
 def _from_exported(network: Any, input_shape: InputShape | None, name: str) -> ComputationGraph:
