@@ -66,6 +66,8 @@ def write_onnx(path: Path) -> Path:
     from torchvision.models import squeezenet1_1
 
     model = squeezenet1_1(weights=None).eval()
+    for parameter in model.parameters():  # equal arrays, such as fresh biases, would be stored once
+        torch.nn.init.normal_(parameter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the older exporter is ten times faster
         torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), str(path), dynamo=False)
