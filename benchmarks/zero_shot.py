@@ -1,6 +1,6 @@
 """Zero-shot, leave one space out: pretrain on three spaces, rank 3,000 random networks of the fourth.
 
-    python -m benchmarks.zero_shot           # three seeds of networks and of pretraining
+    python -m benchmarks.zero_shot           # three seeds of networks and of pretraining; resumable
 
 Writes `results/zero_shot.csv`; the same run gives interval coverage on the held-out networks of trained spaces
 (`results/coverage.csv`) and on the unseen space, with the familiarity that should tell them apart.
@@ -30,10 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    covered: list[dict[str, Any]] = []
+    rows = _read("zero_shot.csv")
+    covered = _read("coverage.csv")
+    done = {(row["held_out"], row["seed"]) for row in covered}
     for seed in arguments.seeds:
-        for held_out in tqdm(SPACES, f"seed {seed}"):
+        for held_out in tqdm([space for space in SPACES if (space, seed) not in done], f"seed {seed}"):
             predictor = pretrain([space for space in SPACES if space != held_out], seed=seed)
             for space in SPACES:
                 benchmark = load_benchmark(space, task=TASK)
@@ -41,9 +42,16 @@ def main() -> None:
                 covered.append({"held_out": held_out, **cover})
                 if space == held_out:
                     rows += records
-        pd.DataFrame(rows).round(4).to_csv(FOLDER / "zero_shot.csv", index=False)
-        pd.DataFrame(covered).round(4).to_csv(FOLDER / "coverage.csv", index=False)
+            pd.DataFrame(rows).round(4).to_csv(FOLDER / "zero_shot.csv", index=False)
+            pd.DataFrame(covered).round(4).to_csv(FOLDER / "coverage.csv", index=False)
     summary(pd.DataFrame(rows), pd.DataFrame(covered))
+
+
+def _read(name: str) -> list[dict[str, Any]]:
+    """Rows of an earlier run, so that a stopped one goes on where it was."""
+    path = FOLDER / name
+    rows: list[dict[str, Any]] = pd.read_csv(path).to_dict("records") if path.exists() else []
+    return rows
 
 
 def _score(
