@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from archcast.cli import COMMANDS, main
 from archcast.cli_output import count, figure, figure_with_interval, write_csv
 from archcast.cli_predict import forecast_rows, input_shape, shortened
 from archcast.errors import ConfigError, StorageError
+from archcast.predictor.evaluation import Result
 from archcast.predictor.prediction import Predictions
 
 CELL = "nasbench201:|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -173,6 +175,55 @@ def test_datasets_list_and_info(run: Callable[..., SimpleNamespace]) -> None:
     info = json.loads(run("datasets", "info", "nasbench201", "--json").out)
     assert info["licence"]
     assert "licence" in run("datasets", "info", "nasbench201").out
+
+
+def made_up_results(**_: Any) -> list[Result]:
+    draws = {"tau": np.linspace(0.7, 0.9, 50)}
+    ours = Result(
+        "few-shot", "b", "cifar10", "m", "archcast", 9, 0, "whole space", 99, 3, 0.8, 0.9, 0.5, 2, 0.9, 3.0, draws
+    )
+    return [ours, replace(ours, method="MACs", tau=0.4, coverage=float("nan"), width=float("nan"), draws={})]
+
+
+def test_evaluate_prints_intervals_and_writes_every_run(
+    run: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from archcast.datasets import benchmark
+    from archcast.predictor import evaluation
+
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(benchmark, "load_benchmark", lambda name, task, metric: (name, task, metric))
+    monkeypatch.setattr(
+        evaluation, "few_shot", lambda *given, **options: asked.update(given=given) or made_up_results(**options)
+    )
+    path = tmp_path / "runs.csv"
+    done = run("evaluate", "--benchmark", "b", "--sizes", "9", "--seeds", "0", "--csv", str(path))
+    assert done.code == 0
+    assert asked["given"] == (("b", None, None), [9], [0])
+    assert "0.800 [0.7" in done.out
+    assert "MACs" in done.out
+    rows = list(csv.DictReader(path.open()))
+    assert [row["method"] for row in rows] == ["archcast", "MACs"]
+    assert rows[1]["coverage"] == ""
+    document = json.loads(run("evaluate", "--benchmark", "b", "--json").out)
+    assert document["summary"][0]["tau"] == 0.8
+    assert document["runs"][1]["coverage"] is None
+
+
+def test_train_prints_figures_and_where_the_bundle_is(
+    run: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archcast.predictor import training
+
+    def made_up(config: Any, **_: Any) -> SimpleNamespace:
+        results = [result.to_record() for result in made_up_results()]
+        return SimpleNamespace(metrics={"results": results, "seconds": 1.0, "labels": config.labels}, output=None)
+
+    monkeypatch.setattr(training, "run_training", made_up)
+    done = run("train", "--labels", "9", "--exclude", "a", "--spaces", "a", "b")
+    assert "archcast" in done.out
+    assert "nothing was saved" in done.err
+    assert json.loads(run("train", "--labels", "9", "--json").out)["labels"] == 9
 
 
 def test_doctor_reports_a_broken_check_and_goes_on(
