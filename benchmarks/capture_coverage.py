@@ -29,7 +29,7 @@ from archcast.graphs.tracing import trace
 from archcast.graphs.zoo import zoo_model
 
 RESULTS = Path(__file__).parent / "results" / "capture_coverage.csv"
-SECONDS_PER_NETWORK = 60
+SECONDS_PER_NETWORK = 20
 COLUMNS = [
     "zoo", "group", "name", "status", "reason", "route", "seconds", "nodes", "params", "macs", "unknown", "unknown_ops",
     "params_exact",
