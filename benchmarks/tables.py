@@ -1,0 +1,160 @@
+"""Write the tables of the README from the CSVs in `results/`.
+
+python -m benchmarks.tables            # rewrites README.md between its markers
+python -m benchmarks.tables --check    # exit code 1 if the README differs from the CSVs
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.few_shot import REFERENCE
+from benchmarks.zero_shot import TARGET
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+
+NAMES = {
+    "nasbench201": "NAS-Bench-201 (C10)", "nasbench101": "NAS-Bench-101 (23,142 cells)",
+    "nas-bench-macro": "NAS-Bench-Macro", "nats-sss": "NATS-Bench size",
+}  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the README is out of date")
+    arguments = parser.parse_args()
+    old = README.read_text()
+    new = old
+    for name, make in SECTIONS.items():
+        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
+        section = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
+        new = pattern.sub(lambda _, section=section: section, new)
+    if arguments.check:
+        print("README.md is up to date" if new == old else "README.md differs: run python -m benchmarks.tables")
+        return int(new != old)
+    README.write_text(new)
+    return 0
+
+
+def few_shot() -> str:
+    table = pd.read_csv(RESULTS / "few_shot.csv")
+    lines = [
+        "| space | labels | archcast | reference | without isomorphs | #params | MACs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for space, sizes in REFERENCE.items():
+        for size, reference in sizes.items():
+            rows = table[(table.benchmark == space) & (table.labels == size)]
+            whole = rows[rows.subset == "whole space"]
+            clean = rows[(rows.subset == "without isomorphs") & (rows.method == "archcast")].tau
+            lines.append(
+                f"| {NAMES[space]} | {size} | {_spread(whole[whole.method == 'archcast'].tau)} | {_short(reference)} "
+                f"| {_short(clean.median())} | {_baselines(whole, 'tau', rank_mean=False)} |"
+            )
+    return "\n".join(lines)
+
+
+def zero_shot() -> str:
+    table = pd.read_csv(RESULTS / "zero_shot.csv")
+    lines = ["| held-out space | archcast | aim | #params | MACs | mean rank of both |", "|---|---|---|---|---|---|"]
+    for space, target in TARGET.items():
+        rows = table[table.benchmark == space]
+        own = _spread(rows[rows.method == "archcast"].rho)
+        lines.append(f"| {NAMES[space]} | {own} | {_short(target)} | {_baselines(rows, 'rho', rank_mean=True)} |")
+    return "\n".join(lines)
+
+
+def coverage() -> str:
+    table = pd.read_csv(RESULTS / "coverage.csv")
+    lines = ["| space | trained on: coverage | familiarity | unseen: coverage | familiarity |", "|---|---|---|---|---|"]
+    for space, name in NAMES.items():
+        rows = table[table.benchmark == space]
+        cells = []
+        for unseen in (False, True):
+            part = rows[rows.unseen == unseen]
+            cells += [_spread(part.coverage, percent=True), f"{part.familiarity.median():.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def capture() -> str:
+    names = pd.read_csv(RESULTS / "capture_coverage.csv")
+    exact = pd.read_csv(RESULTS / "capture_exactness.csv")
+    exact = exact[exact.status == "ok"]
+    agreement = pd.read_csv(RESULTS / "torch_onnx_agreement.csv")
+    models = pd.read_csv(RESULTS / "onnx_backend_models.csv")
+    faithful = pd.read_csv(RESULTS / "builders_faithful.csv")
+    lines = ["| what | result | script |", "|---|---|---|"]
+    groups = (
+        ("torchvision", "classification"), ("timm", "classification"), ("pytorchcv", "classification"),
+        ("transformers", "image-classification"), ("transformers", "text"),
+    )  # fmt: skip
+    for zoo, group in groups:
+        rows = names[(names.zoo == zoo) & (names.group == group)]
+        captured = (rows.status == "ok").sum()
+        lines.append(f"| {zoo} {group} names captured | {captured} of {len(rows)} | `capture_coverage` |")
+    same = agreement.ops_agree & agreement.params_agree & agreement.macs_agree
+    lines += [
+        f"| parameters equal `sum(p.numel())` | {(exact.params == exact.true_params).sum()} of {len(exact)} networks "
+        "| `capture_exactness` |",
+        f"| MACs within 1 % of torch's flop counter | {(exact.macs_error.abs() < 0.01).sum()} of {len(exact)} "
+        "| `capture_exactness` |",
+        f"| torch and ONNX agree on ops, parameters, MACs | {same.sum()} of {len(agreement)} exports of "
+        f"{agreement.network.nunique()} networks | `torch_onnx_agreement` |",
+        f"| ONNX backend test models read | {models.graphs.sum()} of {models.models.sum()} | `onnx_backend` |",
+        f"| built and stamped networks equal the official ones | {faithful.agree.sum()} of {faithful.cases.sum()} "
+        "checks | `builders_faithful` |",
+    ]
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    ratio = pd.read_csv(RESULTS / "capture_speed.csv")
+    stamping = pd.read_csv(RESULTS / "stamping_speed.csv").set_index("space")
+    latency = pd.read_csv(RESULTS / "import_and_latency.csv")
+    lines = ["| what | measured | script |", "|---|---|---|"]
+    lines.append(
+        f"| torch module to graph, median of {len(ratio)} networks | {1000 * ratio.capture_seconds.median():.0f} ms, "
+        f"{ratio.ratio.median():.0f} times faster than `torch.export` | `capture_speed` |"
+    )
+    rate = stamping.cold_with_features_rate["nasbench201"]
+    lines.append(f"| NAS-Bench-201 specs to graphs and features, one core | {rate:,.0f} a second | `stamping_speed` |")
+    lines += [f"| {row.figure} | {row.measured} | `import_and_latency` |" for row in latency.itertuples()]
+    return "\n".join(lines)
+
+
+def _spread(values: pd.Series[float], percent: bool = False) -> str:
+    if values.empty:
+        return "-"
+    if percent:
+        return f"{100 * values.median():.1f} % [{100 * values.min():.1f}, {100 * values.max():.1f}]"
+    return f"**{_short(values.median())}** [{_short(values.min())}, {_short(values.max())}]"
+
+
+def _baselines(rows: pd.DataFrame, metric: str, rank_mean: bool) -> str:
+    methods = [name for name in rows.method.unique() if name != "archcast"]
+    wanted = methods if rank_mean else methods[:2]
+    return " | ".join(_short(rows[rows.method == name][metric].median()) for name in wanted)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "few-shot": few_shot,
+    "zero-shot": zero_shot,
+    "coverage": coverage,
+    "capture": capture,
+    "speed": speed,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
