@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from archcast.datasets.benchmark import Benchmark, load_benchmark
+from archcast.encoders import features
 from archcast.errors import ArchcastError, ConfigError, DataError, NetworkError, NotFittedError
 from archcast.graphs.capture import capture
 from archcast.predictor.prediction import Prediction, Predictions
@@ -103,6 +106,32 @@ def test_senseless_shares_are_refused(fitted: Predictor, unseen: Sample, keep: f
 def test_specs_and_graphs_get_the_same_forecast(fitted: Predictor, unseen: Sample) -> None:
     np.testing.assert_array_equal(fitted(unseen.specs), fitted(unseen.graphs))
     assert fitted.predict(unseen.specs[:2]).names == tuple(unseen.specs[:2])
+
+
+@pytest.fixture
+def small_benchmark(unseen: Sample) -> Benchmark:
+    specs = tuple(spec.removeprefix("nasbench201:") for spec in unseen.specs)
+    return replace(load_benchmark("nasbench201"), specs=specs, scores=unseen.scores, seeds=None, columns={})
+
+
+def test_a_whole_benchmark_is_scored_from_the_cache(
+    fitted: Predictor, small_benchmark: Benchmark, unseen: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ARCHCAST_HOME", str(tmp_path))
+    first = fitted.predict(small_benchmark)
+    assert first.names == small_benchmark.specs
+    np.testing.assert_allclose(first.scores, fitted(unseen.graphs), atol=1e-9)
+    monkeypatch.setattr(features, "encode", None)  # what is cached is not computed again
+    np.testing.assert_array_equal(fitted.predict(small_benchmark).scores, first.scores)
+
+
+@pytest.mark.filterwarnings("ignore:.*goes on without it")
+def test_a_home_that_cannot_be_written_costs_only_the_cache(
+    fitted: Predictor, small_benchmark: Benchmark, unseen: Sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ARCHCAST_HOME", str(tmp_path / "file" / "home"))
+    np.testing.assert_allclose(fitted(small_benchmark), fitted(unseen.graphs), atol=1e-9)
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------
