@@ -1,0 +1,26 @@
+"""Run every benchmark, one after another: `make bench`. Hours on two cores; the long ones go on where they stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPTS = (
+    "capture_coverage", "capture_exactness", "capture_speed", "torch_onnx_agreement", "onnx_backend",
+    "builders_faithful", "stamping_speed", "graph_cache", "label_noise", "few_shot", "zero_shot",
+    "import_and_latency", "whole_space", "tables",
+)  # fmt: skip
+
+
+def main() -> int:
+    failed = []
+    for number, name in enumerate(SCRIPTS, start=1):
+        print(f"[{number}/{len(SCRIPTS)}] python -m benchmarks.{name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+            failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all benchmarks ran")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
