@@ -2,7 +2,7 @@
 
     python -m benchmarks.whole_space
 
-Each run is a fresh process; the clock starts after imports, when the labels are loaded and the predictor is read. Writes
+Each run is a fresh process; the clock starts when the labels are loaded and the predictor is read. Writes
 `results/whole_space.csv` with seconds by the clock and of processor time.
 """
 
