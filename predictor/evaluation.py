@@ -33,6 +33,9 @@ from archcast.predictor.metrics import (
 SUBSETS = ("whole space", "without training networks", "without isomorphs")
 """What is ranked. The last leaves out every network that is the same as one it was trained on."""
 
+SAMPLE = "random sample"
+"""What is ranked instead of a whole space that is too large."""
+
 METHOD = "archcast"
 
 
@@ -62,7 +65,7 @@ class Result:
         metric: what the true scores are, for example "validation accuracy after 200 epochs".
         method: "archcast", or one of `BASELINES`.
         labels: number of labelled networks of this space it was trained on; 0 for zero-shot.
-        subset: one of `SUBSETS`.
+        subset: one of `SUBSETS`, or `SAMPLE`.
         networks: number of networks ranked.
         isomorphs: how many of them are the same network as a labelled one (those themselves not counted).
         tau, rho: Kendall's tau-b and Spearman's rho.
@@ -197,7 +200,8 @@ def zero_shot(
             graphs = target.graphs(rows)
             results += score_networks(
                 forecaster.predict(graphs), graphs, target.scores[rows], protocol="zero-shot", benchmark=target.name,
-                task=target.task, metric=target.metric, labels=0, seed=seed, subset=SUBSETS[0], resamples=resamples,
+                task=target.task, metric=target.metric, labels=0, seed=seed, resamples=resamples,
+                subset=SUBSETS[0] if len(rows) == len(target) else SAMPLE,
             )  # fmt: skip
     return results
 
@@ -282,8 +286,10 @@ def _mean_row(group: Sequence[Result], resamples: int = 1000) -> dict[str, Any]:
         if all(name in result.draws for result in group):
             drawn = np.stack([result.draws[name] for result in group])
             means = drawn[picks, np.arange(resamples)[:, None] % drawn.shape[1]].mean(axis=1)
-        else:
+        elif len(group) > 1:
             means = values[picks].mean(axis=1)
+        else:  # one run without bootstrap tells nothing about its spread
+            continue
         row[f"{name}_low"], row[f"{name}_high"] = interval(means)
     return row
 

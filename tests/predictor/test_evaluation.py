@@ -14,7 +14,7 @@ from archcast.datasets.labels import Measurement
 from archcast.datasets.spaces import get_space
 from archcast.errors import ConfigError
 from archcast.graphs.graph import GraphBatch
-from archcast.predictor.evaluation import METHOD, SUBSETS, few_shot, score_few_shot, summarise, zero_shot
+from archcast.predictor.evaluation import METHOD, SAMPLE, SUBSETS, few_shot, score_few_shot, summarise, zero_shot
 from archcast.predictor.metrics import kendall_tau
 
 
@@ -101,6 +101,7 @@ def test_zero_shot_never_trains_on_the_space_it_ranks() -> None:
     assert trained == [("nats-sss",)]
     assert {result.networks for result in results} == {40}
     assert {result.seed for result in results} == {0, 1}
+    assert {result.subset for result in results} == {SAMPLE}
     whole = zero_shot([bench], train, ["nasbench201", "nats-sss"], (0, 1), sample=10**6, resamples=0, progress=False)
     assert {(result.networks, result.seed) for result in whole} == {(len(bench), 0)}
     with pytest.raises(ConfigError, match="no space is left"):
@@ -123,3 +124,8 @@ def test_summary_averages_seeds_and_gives_intervals() -> None:
 def test_without_resamples_the_interval_is_over_seeds() -> None:
     rows = summarise(few_shot(toy_benchmark(), [10], [0, 1], Oracle, resamples=0, progress=False))
     assert all(row["tau_low"] <= row["tau"] <= row["tau_high"] for row in rows)
+
+
+def test_one_run_without_resamples_has_no_interval() -> None:
+    rows = summarise(few_shot(toy_benchmark(), [10], [0], Oracle, resamples=0, progress=False))
+    assert all("tau_low" not in row for row in rows)
