@@ -70,7 +70,7 @@ def test_own_difficulty_leaves_the_own_error_out() -> None:
     rows, errors = cloud(100), np.full(100, 1.0)
     errors[7] = 1000.0
     near, own = Neighbourhood.fit(rows, errors)
-    assert own[7] == pytest.approx(0.25 * errors.mean())  # the floor: its neighbours' errors are below it
+    assert own[7] == pytest.approx(max(1.0, module._FLOOR * errors.mean()))  # the error of its neighbours
     assert own[7] < near.difficulty(rows[7:8])[0]
 
 
@@ -78,7 +78,7 @@ def test_no_difficulty_is_zero() -> None:
     rows = cloud(60)
     errors = np.where(rows[:, 0] > 1.5, 4.0, 0.0)
     near, own = Neighbourhood.fit(rows, errors)
-    assert own.min() >= 0.25 * errors.mean() - 1e-12
+    assert own.min() >= module._FLOOR * errors.mean() - 1e-12
     assert Neighbourhood.fit(rows, np.zeros(60))[1].min() > 0
     assert near.difficulty(rows).min() > 0
 
