@@ -137,7 +137,9 @@ class Recorder(TorchFunctionMode):
                 inputs, params = (self._add(node, inputs, params, None),), _NO_PARAMS
             made = made.nodes[-1]
         for node, result in zip([made] if isinstance(made, Node) else made, results, strict=False):
-            self._add(node, inputs, params, result)
+            value = self._add(node, inputs, params, result)
+            if node.op_class == "recurrent":  # the final states are slices of what the layer computed
+                inputs, params = (value,), _NO_PARAMS
             if node.op == "Slice":
                 self._remember_base(result, call.tensors[0], whole=False)
         if call.name == "__setitem__":

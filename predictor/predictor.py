@@ -281,14 +281,27 @@ def fit_features(
     ranker: PoolRanker | None,
     seed: int,
     on_step: Callable[[str], None] = lambda _: None,
+    spaces: NDArray[np.int64] | None = None,
 ) -> Fitted:
-    """Fit heads, calibration and familiarity to `features` `[n, F]` and `labels` `[n]`."""
+    """Fit heads, value map and neighbourhood to `features` `[n, F]` and `labels` `[n]`.
+
+    Args:
+        spaces: `[n]` number of the space each network belongs to. Intervals are then made to hold in each of them
+            (Mondrian conformal), not only on average over all.
+    """
     prior_pool = None if ranker is None else Pool.of(features)
     inputs = _inputs(features, ranker, prior_pool)
     blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
     value = ValueMap.fit(out_of_fold, labels)
     residuals = labels - value(out_of_fold)
-    neighbourhood, difficulty = Neighbourhood.fit(features.astype(np.float64), np.abs(residuals), seed=seed)
+    rows, errors = features.astype(np.float64), np.abs(residuals)
+    neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
+    if spaces is not None:
+        # The neighbours of a network are of its own space, so errors in units of each space's factor are enough.
+        for space in np.unique(spaces):
+            own = spaces == space
+            errors[own] *= conformal_factor(residuals[own], difficulty[own])
+        neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
     return Fitted(blend, value, neighbourhood, conformal_factor(residuals, difficulty), prior_pool)
 
 

@@ -63,7 +63,8 @@ def pretrain(
     features = np.concatenate([pair[0] for pair in sources.values()])
     labels = np.concatenate([pair[1] for pair in sources.values()])
     predictor = Predictor()
-    predictor.fitted = fit_features(features, labels, np.concatenate(groups), None, seed, on_step)
+    numbers = np.repeat(np.arange(len(sources)), [len(pair[1]) for pair in sources.values()])
+    predictor.fitted = fit_features(features, labels, np.concatenate(groups), None, seed, on_step, numbers)
     predictor.ranker = PoolRanker.fit(sources, seed=seed)
     predictor.task, predictor.unit = TASK, "%"
     return predictor

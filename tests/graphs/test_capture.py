@@ -300,3 +300,19 @@ def test_the_result_does_not_depend_on_the_dtype_of_the_weights() -> None:
 def test_capture_all_keeps_the_order() -> None:
     graphs = capture_all([small_net, nn.Linear(4, 2)], progress=False)
     assert [graph.params for graph in graphs] == [322, 10]
+
+
+def test_final_state_of_a_recurrent_layer_keeps_the_layer() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(16, 32, 2, batch_first=True)
+            self.head = nn.Linear(32, 4)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            _, (hidden, _) = self.lstm(tokens)
+            return self.head(hidden[-1])
+
+    graph = capture(Reader(), (1, 10, 16))
+    assert graph.ops == ("Input", "LSTM", "Slice", "Gemm", "Output")
+    assert graph.macs == 10 * 4 * 32 * ((16 + 32) + (32 + 32)) + 32 * 4
