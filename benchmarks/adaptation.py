@@ -1,4 +1,4 @@
-"""A few labels with and without the knowledge of other spaces: `Predictor().fit` against a pretrained ranker plus `fit`.
+"""A few labels with and without the knowledge of other spaces: `Predictor().fit` against a pretrained ranker and `fit`.
 
     python -m benchmarks.adaptation
 
