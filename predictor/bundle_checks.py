@@ -105,14 +105,14 @@ def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
 
 
 def _check_shape(path: Path, name: str, array: NDArray[Any], letters: str, sizes: dict[str, int]) -> None:
+    wanted = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
     fits = array.ndim == len(letters) and all(
         sizes.setdefault(letter, size) == size for letter, size in zip(letters, array.shape, strict=True)
     )
     # A Gaussian process may have dropped all columns; nothing else is ever empty.
     if not fits or (array.size == 0 and "d" not in letters):
-        wanted = [sizes.get(letter, letter) for letter in letters]
         raise BundleError(
-            f"{path}: {name} has shape {list(array.shape)} instead of {wanted}; the bundle is damaged or was made "
+            f"{path}: {name} has shape {list(array.shape)} instead of [{wanted}]; the bundle is damaged or was made "
             "with other features"
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archcast.errors import DataError, NetworkError
+from archcast.errors import ArchcastError, DataError, NetworkError
 from archcast.graphs.graph import ComputationGraph, GraphBatch
 
 _SHOW_PROGRESS_FROM = 8
@@ -33,7 +33,7 @@ def as_batch(networks: Any, input_shape: Any = None) -> tuple[GraphBatch, tuple[
     pieces = _stamp_specs(items)  # a spec fixes its own input shape
     missing = [i for i, graph in enumerate(graphs) if graph is None and i not in pieces]
     for position in _with_progress(missing):
-        graphs[position] = _capture(items[position], input_shape, position)
+        graphs[position] = _capture(items[position], input_shape, position if len(items) > 1 else None)
     ready = [pieces.get(i) or graphs[i] for i in range(len(items))]
     batch = GraphBatch.from_graphs(graph for graph in ready if graph is not None)
     return batch, tuple(_name(item, graph) for item, graph in zip(items, ready, strict=True))
@@ -105,13 +105,18 @@ def _stamp_specs(items: list[Any]) -> dict[int, ComputationGraph]:
     return stamped
 
 
-def _capture(item: Any, input_shape: Any, position: int) -> ComputationGraph:
+def _capture(item: Any, input_shape: Any, position: int | None) -> ComputationGraph:
     from archcast.graphs.capture import capture
 
+    place = "" if position is None else f"element {position}: "
     try:
         return capture(item, input_shape)
     except TypeError as error:
-        raise NetworkError(f"element {position} ({type(item).__name__}) is not a network: {error}") from error
+        raise NetworkError(f"{place}{type(item).__name__} is not a network: {error}") from error
+    except ArchcastError as error:
+        if not place:
+            raise
+        raise type(error)(f"{place}{error}") from error
 
 
 def _with_progress(positions: list[int]) -> Iterable[int]:

@@ -119,7 +119,7 @@ def test_progress_is_shown_for_many(capsys: pytest.CaptureFixture[str]) -> None:
 BAD: dict[str, tuple[Any, type[ArchcastError], str]] = {
     "empty list": ([], NetworkError, "no networks were given"),
     "empty batch": (GraphBatch.from_graphs([]), NetworkError, "no networks were given"),
-    "a number": ([CELL, 7], NetworkError, "not a network"),
+    "a number": ([CELL, 7], NetworkError, "element 1: a int is not a network"),
     "nothing": (None, NetworkError, "not a network"),
     "a tensor": ([torch.zeros(3)], NetworkError, "not a network"),
     "bytes": (b"model", NetworkError, "not a network"),
@@ -129,7 +129,8 @@ BAD: dict[str, tuple[Any, type[ArchcastError], str]] = {
     "spec of another space": ("nas-bench-macro:|none~0|", SpecError, "Example: "),
     "empty spec": ("nasbench201:", SpecError, "Example: "),
     "unknown operation": (CELL.replace("skip_connect", "warp"), SpecError, "warp"),
-    "absent file": ("gone.onnx", MissingDataError, "gone.onnx"),
+    "absent file": ("gone.onnx", MissingDataError, "gone.onnx does not exist"),
+    "absent file in a list": ([CELL, CELL, "gone.onnx"], MissingDataError, "element 2: gone.onnx does not exist"),
     "empty text": ("", MissingDataError, "is a folder"),
 }
 
