@@ -37,7 +37,28 @@ _MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too fe
 _POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.reach")
 _HEAVY: Final = 1e-6  # how far blend weights may miss a sum of 1
 
-_SPLITS: Final = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+_INTEGERS: Final = r"(?:-?\d{1,15}(?: -?\d{1,15})*)?"
+_REAL: Final = r"-?\d{1,25}(?:\.\d{1,25})?(?:e[+-]\d{1,3})?"
+_REALS: Final = rf"(?:{_REAL}(?: {_REAL})*)?"
+_TREE_LINES: Final = {
+    "num_leaves": r"\d{1,6}", "num_cat": "0", "split_feature": _INTEGERS, "split_gain": _REALS, "threshold": _REALS,
+    "decision_type": _INTEGERS, "left_child": _INTEGERS, "right_child": _INTEGERS, "leaf_value": _REALS,
+    "leaf_weight": _REALS, "leaf_count": _INTEGERS, "internal_value": _REALS, "internal_weight": _REALS,
+    "internal_count": _INTEGERS, "is_linear": "0", "shrinkage": _REAL,
+}  # fmt: skip
+_TREE: Final = re.compile(
+    r"Tree=(?P<position>\d{1,6})\n" + "".join(rf"{k}=(?P<{k}>{v})\n" for k, v in _TREE_LINES.items()) + r"\n\n"
+)
+_PER_LEAF: Final = ("leaf_value", "leaf_weight", "leaf_count")
+_PER_SPLIT: Final = tuple(
+    name for name in _TREE_LINES if name.startswith(("split", "internal", "thr", "dec", "left_", "right_"))
+)
+_HEADER: Final = re.compile(
+    r"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=(?P<last>\d{1,6})\n"
+    r"objective=regression\nfeature_names=(?P<names>[^\n]*)\n"
+    rf"feature_infos=(?P<infos>(?:none|\[{_REAL}:{_REAL}\])(?: (?:none|\[{_REAL}:{_REAL}\]))*)\n"
+    r"tree_sizes=(?P<sizes>[\d ]+)\n\n"
+)
 
 
 def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str]) -> None:
@@ -131,48 +152,48 @@ def _check_values(path: Path, name: str, array: NDArray[Any], inputs: int) -> No
 
 
 def check_trees(path: Path, text: str, inputs: int) -> None:
-    """Refuse a LightGBM model whose indices lead outside its arrays or back to where they came from."""
+    """Refuse a LightGBM model whose indices lead outside its arrays or back to where they came from.
+
+    The text must be, line by line, what LightGBM writes for plain regression trees: its reader crashes on much else.
+    """
     if not text.startswith("tree\n") or "end of trees" not in text or "Tree=0" not in text:
         raise BundleError(f"{path} is truncated or not a LightGBM model; save or download the bundle again")
     head, *trees = re.split(r"^(?=Tree=)", text.partition("end of trees")[0], flags=re.MULTILINE)
-    fields = _fields(head)
-    if fields.get("max_feature_idx") != str(inputs - 1):
+    header = _HEADER.fullmatch(head)
+    if header is not None and header["last"] != str(inputs - 1):
         raise BundleError(f"{path} was made with other features than this version has; train it again")
     sound = (
-        not re.search(r"[^\x20-\x7e\n]", text)  # other line ends would be read differently by LightGBM
-        and fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
+        header is not None
+        and header["names"].split() == [f"Column_{i}" for i in range(inputs)]
+        and len(header["infos"].split()) == inputs
         # LightGBM jumps by these sizes without looking.
-        and fields.get("tree_sizes", "").split() == [str(len(tree)) for tree in trees]
-        and all(_is_sound(_fields(tree), inputs) for tree in trees)
+        and header["sizes"].split() == [str(len(tree)) for tree in trees]
+        and all(_is_sound(tree, i, inputs) for i, tree in enumerate(trees))
+        and not re.search(r"[^\x20-\x7e\n]", text)
     )
     if not sound:
         raise BundleError(f"{path} holds inconsistent trees; save or download the bundle again")
 
 
-def _fields(block: str) -> dict[str, str]:
-    """`name=value` lines; none where a name comes twice, as readers differ in which one counts."""
-    pairs = [line.split("=", 1) for line in block.split("\n") if "=" in line]
-    fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else {}
-
-
-def _is_sound(tree: dict[str, str], inputs: int) -> bool:
-    if any("_" in value for value in tree.values()):  # Python reads 1_0 as ten, LightGBM as one
+def _is_sound(text: str, position: int, inputs: int) -> bool:
+    match = _TREE.fullmatch(text)
+    if match is None or match["position"] != str(position):
         return False
-    try:
-        leaves = int(tree["num_leaves"])
-        plain = tree["num_cat"] == "0" and tree["is_linear"] == "0"
-        columns = {name: [float(word) for word in tree[name].split()] for name in (*_SPLITS, "leaf_value")}
-    except (KeyError, ValueError):
+    leaves = int(match["num_leaves"])
+    columns = {name: [float(word) for word in match[name].split()] for name in (*_PER_SPLIT, *_PER_LEAF)}
+    if leaves < 1 or any(len(columns[name]) != leaves - 1 for name in _PER_SPLIT):
         return False
-    if not plain or leaves < 1 or len(columns["leaf_value"]) != leaves:
+    # A tree of one leaf has no weight, and a count only in some versions.
+    if any(len(columns[name]) != leaves for name in (_PER_LEAF if leaves > 1 else ("leaf_value",))):
         return False
-    if any(len(columns[name]) != leaves - 1 for name in _SPLITS) or not np.isfinite(columns["leaf_value"]).all():
+    if not all(np.isfinite(column).all() for column in columns.values()):  # 1e999 is written like a number
         return False
     children = [(i, child) for side in ("left_child", "right_child") for i, child in enumerate(columns[side])]
+    pointed = sorted(child for _, child in children)
     return (
         all(0 <= column < inputs for column in columns["split_feature"])
         and all(kind in (0, 2, 4, 6, 8, 10) for kind in columns["decision_type"])  # odd ones are categories
-        # A node points to later nodes, or by ~leaf to a leaf.
-        and all(i < child < leaves - 1 or -leaves <= child < 0 for i, child in children)
+        # A node points to later nodes, or by ~leaf to a leaf, and each is pointed to once.
+        and all(child < 0 or child > i for i, child in children)
+        and (leaves == 1 or pointed == [*range(-leaves, 0), *range(1, leaves - 1)])
     )
