@@ -2,8 +2,8 @@
 
     python -m benchmarks.intervals
 
-For each space of `pretrained/base`: up to 5,000 held-out networks, all of them and those that are not isomorphic to a
-training network. Intervals are calibrated on folds that keep isomorphs together, so they are made for the latter; random
+For each space of `pretrained/base`: up to 5,000 held-out networks, all of them and those not isomorphic to a
+training network. Intervals are calibrated on folds that keep isomorphs together, so they fit the latter; random
 samples of a space full of isomorphs are easier and more than 90 % hold. Writes `results/intervals.csv`.
 """
 
