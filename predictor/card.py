@@ -89,5 +89,5 @@ def _command(config: TrainConfig) -> str:
             continue
         if key == "benchmark" and config.table:
             continue
-        words.append(f"--{key} {'[' + ','.join(value) + ']' if isinstance(value, (list, tuple)) else value}")
+        words.append(f"--{key} {' '.join(value) if isinstance(value, (list, tuple)) else value}")
     return " ".join(words)

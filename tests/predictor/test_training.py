@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from archcast.cli import make_parser
 from archcast.datasets.spaces import get_space
 from archcast.errors import ConfigError, DataError, MissingDataError, StorageError, UnknownNameError
+from archcast.predictor.card import model_card
 from archcast.predictor.config import TrainConfig
 from archcast.predictor.evaluation import METHOD
 from archcast.predictor.predictor import Predictor
@@ -134,3 +136,14 @@ def test_a_table_of_one_network_is_refused(tmp_path: Path) -> None:
     path.write_text("arch,score\ntimm:resnet18,1.0\n")
     with pytest.raises(DataError, match="one network"):
         train(TrainConfig(table=str(path)))
+
+
+def test_the_command_on_the_card_repeats_the_training() -> None:
+    config = TrainConfig(spaces=("nats-sss", "nasbench201"), exclude=("nats-sss",), seed=3, output="x")
+    card = model_card("base", ["data"], {}, config)
+    command = card.split("repeat with `archcast train ")[1].split("`")[0]
+    parser = make_parser("train")
+    options = parser.parse_args(command.split())
+    again = TrainConfig(spaces=tuple(options.spaces), exclude=tuple(options.exclude), seed=options.seed)
+    assert again == TrainConfig(spaces=config.spaces, exclude=config.exclude, seed=3)
+    assert "Not evaluated" in card
