@@ -29,7 +29,7 @@ from archcast.predictor.blend import Blend, Head
 from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
 from archcast.predictor.calibration import ValueMap
 from archcast.predictor.gaussian_process import GaussianProcessHead
-from archcast.predictor.gbdt import GBDTHead
+from archcast.predictor.gbdt import GBDTHead, trees_only
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.ranker import PoolRanker
 from archcast.predictor.ridge import RidgeHead
@@ -254,7 +254,7 @@ def _gbdt(directory: Path, arrays: Arrays) -> GBDTHead:
         raise BundleError(f"{path} is missing; the bundle is incomplete, save or download it again")
     text = path.read_text(encoding="utf-8", errors="replace")
     check_trees(path, text, input_width(arrays, len(FEATURE_NAMES)))
-    return GBDTHead(text)
+    return GBDTHead(trees_only(text))  # what follows the trees was not checked
 
 
 def _check_config(directory: Path, config: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ class GBDTHead:
 
         dataset = lightgbm.Dataset(features, targets, params={"verbose": -1})
         parameters, rounds = _parameters(len(targets), seed)
-        return cls(lightgbm.train(parameters, dataset, rounds).model_to_string())
+        return cls(trees_only(lightgbm.train(parameters, dataset, rounds).model_to_string()))
 
     @cached_property
     def booster(self) -> Any:
@@ -45,6 +45,11 @@ class GBDTHead:
     def predict(self, features: FloatArray) -> FloatArray:
         """`[m]` scores of `features` `[m, F]`."""
         return np.asarray(self.booster.predict(features, num_threads=os.cpu_count() or 1), dtype=np.float64)
+
+
+def trees_only(text: str) -> str:
+    """LightGBM's text without the training parameters after the trees: prediction needs none of them."""
+    return text.partition("end of trees")[0] + "end of trees\n"
 
 
 def _parameters(rows: int, seed: int) -> tuple[dict[str, Any], int]:

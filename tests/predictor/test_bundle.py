@@ -163,9 +163,7 @@ def test_missing_files_are_named(bundle: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "gbdt.txt", "vocab.json", "config.json"])
 def test_truncated_files_are_refused(bundle: Path, name: str, kept: float) -> None:
     content = (bundle / name).read_bytes()
-    # LightGBM's text ends with its parameters, which nothing reads: cut before them.
-    end = content.find(b"end of trees") if name == "gbdt.txt" else len(content)
-    (bundle / name).write_bytes(content[: int(kept * end)])
+    (bundle / name).write_bytes(content[: int(kept * len(content))])
     with pytest.raises(BundleError, match=re.escape(name)):
         Predictor.from_pretrained(bundle)
 
@@ -262,6 +260,12 @@ TREES: dict[str, tuple[str, str, str]] = {
 }
 
 
+def test_what_follows_the_trees_is_not_read(bundle: Path, fitted: Predictor, unseen: Sample) -> None:
+    with (bundle / "gbdt.txt").open("a") as file:
+        file.write("\nparameters:\n[num_class: 99999999]\nend of parameters\npandas_categorical:[[[\n")
+    np.testing.assert_allclose(Predictor.from_pretrained(bundle)(unseen.graphs), fitted(unseen.graphs), atol=1e-9)
+
+
 @pytest.mark.parametrize("case", TREES)
 def test_trees_that_would_lead_lightgbm_astray_are_refused(bundle: Path, case: str) -> None:
     pattern, replacement, message = TREES[case]
@@ -274,6 +278,26 @@ def test_trees_that_would_lead_lightgbm_astray_are_refused(bundle: Path, case: s
     path.write_bytes(text.encode())
     with pytest.raises(BundleError, match=message):
         Predictor.from_pretrained(bundle)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # huge numbers overflow
+@pytest.mark.parametrize("name", ["gbdt.txt", "model.safetensors", "config.json"])
+def test_random_damage_is_refused_or_harmless(bundle: Path, name: str, unseen: Sample) -> None:
+    """One to three bytes overwritten, inserted or removed: a forecast or a `BundleError`, never a crash."""
+    rng, content = np.random.default_rng(0), (bundle / name).read_bytes()
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        for position in rng.integers(0, min(len(content), 20_000), rng.integers(1, 4)):
+            damaged[position : position + rng.integers(0, 3)] = rng.choice(
+                list(b"0123456789-=. e"), rng.integers(0, 3)
+            ).tolist()
+        (bundle / name).write_bytes(damaged)
+        try:
+            assert len(Predictor.from_pretrained(bundle).predict(unseen.graphs[:3])) == 3
+        except BundleError:
+            refused += 1
+    assert refused > 20
 
 
 # --- where bundles are looked for and written -------------------------------------------------------------------------
