@@ -258,7 +258,7 @@ def test_doctor_notices_a_torchvision_that_does_not_match(monkeypatch: pytest.Mo
 def test_doctor_passes_its_own_checks_here() -> None:
     from archcast import cli_doctor
 
-    for name in ("python", "versions", "torch pair", "devices", "home", "self-check"):
+    for name in ("python", "versions", "torch pair", "devices", "home", "bundle", "self-check"):
         status, text = cli_doctor._CHECKS[name]()
         assert status == "ok", text
 
