@@ -47,11 +47,16 @@ class Pool:
             ordered = ordered[np.linspace(0, len(ordered) - 1, _QUANTILES).round().astype(np.int64)]
         return cls(ordered, amplitude(rounded))
 
+    @property
+    def gate(self) -> FloatArray:
+        """`[F]` weight of each feature's ranks, 0 for a constant, towards 1 for one that varies a lot."""
+        return np.asarray(self.amplitude / (self.amplitude + _HALF_GATE))
+
     def relative(self, features: NDArray[np.float32]) -> FloatArray:
         """`[m, F]` gated normal scores of `features` in this pool."""
         rounded = _rounded(features)
         size = len(self.rows)
-        gate = self.amplitude / (self.amplitude + _HALF_GATE)
+        gate = self.gate
         result = np.zeros(features.shape)
         for column in np.flatnonzero(gate):
             below = np.searchsorted(self.rows[:, column], rounded[:, column], side="left")

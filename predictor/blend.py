@@ -30,6 +30,7 @@ HEADS: dict[str, Callable[[FloatArray, FloatArray, int], Head]] = {
 }
 """Head name -> how to fit it to (features, targets, seed)."""
 
+_THREADS_FROM = 1000
 _PRIOR_WEIGHTS = {"gp": 0.5, "gbdt": 0.5, "ridge": 0.0}
 _PRIOR_LABELS = 60.0  # the prior weights count as much as this many out-of-fold labels
 
@@ -71,6 +72,16 @@ def fit_blend(
     Returns:
         The blend, and `[n]` out-of-fold blended scores for calibration.
     """
+    from threadpoolctl import threadpool_limits
+
+    # On matrices this small, waking BLAS threads costs several times what they compute.
+    with threadpool_limits(1 if len(labels) < _THREADS_FROM else None, user_api="blas"):
+        return _fit_blend(features, labels, groups, seed, on_step)
+
+
+def _fit_blend(
+    features: FloatArray, labels: FloatArray, groups: NDArray[np.int64], seed: int, on_step: Callable[[str], None]
+) -> tuple[Blend, FloatArray]:
     targets = rank_gauss(labels)
     out_of_fold = {name: np.zeros(len(labels)) for name in HEADS}
     folds = fold_numbers(groups, 10 if len(labels) < 100 else 5, seed)

@@ -174,17 +174,9 @@ class Predictor:
         scores, calibrated = self._scores(features, familiarity, pool)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
+        low, high = np.clip((value - half, value + half), *self._bounds())
         return Predictions(
-            names,
-            scores,
-            value,
-            value - half,
-            value + half,
-            familiarity,
-            batch.params,
-            batch.macs,
-            _unknown_ops(batch),
-            self.unit,
+            names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit
         )
 
     def _scores(
@@ -198,13 +190,22 @@ class Predictor:
         own = self.fitted.scores(features, self.ranker)
         if self.ranker is None or self.fitted.prior_pool is not None:
             return own, own
-        # Pretrained: the more familiar the pool, the more its own scores count against the relations that carry over.
-        share = float(familiarity.mean()) ** _SHARPNESS
-        relative = self.ranker.scores(features, self._pool(features, pool))
-        mixed = share * _standard(own) + (1 - share) * _standard(relative) if len(own) > 1 else own
+        # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
+        among = self._pool(features, pool)
+        relative = self.ranker.scores(features, among)
+        if among is None:
+            share = familiarity**_SHARPNESS
+            mixed = share * own + (1 - share) * relative
+            return mixed, mixed
+        share = familiarity.mean() ** _SHARPNESS  # one share for all, so that the order in the pool is of one kind
+        mixed = share * _standard(own) + (1 - share) * _standard(relative)
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
         return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
+
+    def _bounds(self) -> tuple[float, float]:
+        """The least and the greatest value the task's unit has."""
+        return (0.0, 100.0) if self.unit == "%" else (-np.inf, np.inf)
 
     def _pool(self, features: NDArray[np.float32], pool: PoolChoice) -> Pool | None:
         if pool == "query" or (pool == "auto" and len(features) >= POOL_SIZE):

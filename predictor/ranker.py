@@ -72,10 +72,10 @@ class PoolRanker:
 
     def scores(self, features: NDArray[np.float32], pool: Pool | None = None) -> FloatArray:
         """`[m]` scores of `features` `[m, F]` inside `pool` (default: the reference pool)."""
-        pool = pool or self.reference
+        among, pool = pool, pool or self.reference
         relative = pool.relative(features)
         trust = self.similarities(pool) ** _SHARPNESS
-        prior = _prior(relative)
+        prior = _prior(relative, None if among is not None else pool)
         if trust.max(initial=0.0) <= 0:
             return prior
         experts = relative @ (trust / trust.sum() @ self.weights)
@@ -95,10 +95,12 @@ def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:
     return total / max(scale, 1e-9)
 
 
-def _prior(relative: FloatArray) -> FloatArray:
+def _prior(relative: FloatArray, reference: Pool | None) -> FloatArray:
+    """Sum of the prior's columns in units of its spread: that among the networks asked for, or that of a reference."""
     columns = [FEATURE_NAMES.index(name) for name in PRIOR]
     total = relative[:, columns].sum(axis=1)
-    return np.asarray(total / max(float(total.std()), 1e-9)) if len(total) > 1 else total / len(columns)
+    spread = float(total.std()) if reference is None else float(reference.gate[columns].sum())
+    return np.asarray(total / max(spread, 1e-9))
 
 
 def _correlation(left: FloatArray, right: FloatArray) -> float:
