@@ -52,19 +52,19 @@ def pretrain(
     if per_space < MIN_LABELS:
         raise ConfigError(f"per_space={per_space}: take at least {MIN_LABELS} networks of each space")
     sources = {}
-    groups: list[NDArray[np.int64]] = []
     for name in spaces:
         benchmark = load_benchmark(name, task=TASK)
         rows = training_rows(benchmark, per_space, seed)
         sources[name] = (encode(benchmark.graphs(rows)), benchmark.scores[rows])
-        offset = int(groups[-1].max()) + 1 if groups else 0
-        groups.append(np.unique(benchmark.groups[rows], return_inverse=True)[1] + offset)
         on_step(f"graphs of {name}")
     features = np.concatenate([pair[0] for pair in sources.values()])
     labels = np.concatenate([pair[1] for pair in sources.values()])
     predictor = Predictor()
     numbers = np.repeat(np.arange(len(sources)), [len(pair[1]) for pair in sources.values()])
-    predictor.fitted = fit_features(features, labels, np.concatenate(groups), None, seed, on_step, numbers)
+    # Every network its own group: the folds are then to the labelled networks what those are to the rest of the
+    # space, isomorphs included, and the intervals hold for a network drawn from it at random.
+    groups = np.arange(len(labels))
+    predictor.fitted = fit_features(features, labels, groups, None, seed, on_step, numbers)
     predictor.ranker = PoolRanker.fit(sources, seed=seed)
     predictor.task, predictor.unit = TASK, "%"
     return predictor
