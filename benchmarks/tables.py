@@ -7,7 +7,6 @@ python -m benchmarks.tables --check    # exit code 1 if the README differs from 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +32,9 @@ def main() -> int:
     old = README.read_text()
     new = old
     for name, make in SECTIONS.items():
-        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
-        section = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
-        new = pattern.sub(lambda _, section=section: section, new)
+        before, _, rest = new.partition(f"<!-- {name} -->\n")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        new = f"{before}<!-- {name} -->\n{make()}\n<!-- /{name} -->{after}"
     if arguments.check:
         print("README.md is up to date" if new == old else "README.md differs: run python -m benchmarks.tables")
         return int(new != old)
@@ -72,15 +71,20 @@ def zero_shot() -> str:
 
 
 def coverage() -> str:
-    table = pd.read_csv(RESULTS / "coverage.csv")
-    lines = ["| space | trained on: coverage | familiarity | unseen: coverage | familiarity |", "|---|---|---|---|---|"]
+    trained = pd.read_csv(RESULTS / "intervals.csv")
+    unseen = pd.read_csv(RESULTS / "coverage.csv")
+    lines = [
+        "| space | trained on it | without isomorphs | familiarity | never seen | familiarity |",
+        "|---|---|---|---|---|---|",
+    ]
     for space, name in NAMES.items():
-        rows = table[table.benchmark == space]
-        cells = []
-        for unseen in (False, True):
-            part = rows[rows.unseen == unseen]
-            cells += [_spread(part.coverage, percent=True), f"{part.familiarity.median():.2f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        own = trained[trained.space == space].set_index("subset")
+        other = unseen[(unseen.benchmark == space) & unseen.unseen]
+        held, new = own.coverage["held out"], own.coverage["without isomorphs"]
+        lines.append(
+            f"| {name} | **{100 * held:.1f} %** | {100 * new:.1f} % | {own.familiarity['held out']:.2f} "
+            f"| {_percent(other.coverage)} | {other.familiarity.median():.2f} |"
+        )
     return "\n".join(lines)
 
 
@@ -135,12 +139,14 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-def _spread(values: pd.Series[float], percent: bool = False) -> str:
+def _spread(values: pd.Series[float]) -> str:
     if values.empty:
         return "-"
-    if percent:
-        return f"{100 * values.median():.1f} % [{100 * values.min():.1f}, {100 * values.max():.1f}]"
     return f"**{_short(values.median())}** [{_short(values.min())}, {_short(values.max())}]"
+
+
+def _percent(values: pd.Series[float]) -> str:
+    return f"{100 * values.median():.1f} % [{100 * values.min():.1f}, {100 * values.max():.1f}]"
 
 
 def _baselines(rows: pd.DataFrame, metric: str, rank_mean: bool) -> str:

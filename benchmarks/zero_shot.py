@@ -50,8 +50,9 @@ def main() -> None:
 def _read(name: str) -> list[dict[str, Any]]:
     """Rows of an earlier run, so that a stopped one goes on where it was."""
     path = FOLDER / name
-    rows: list[dict[str, Any]] = pd.read_csv(path).to_dict("records") if path.exists() else []
-    return rows
+    if not path.exists():
+        return []
+    return [{str(key): value for key, value in row.items()} for row in pd.read_csv(path).to_dict("records")]
 
 
 def _score(

@@ -311,7 +311,8 @@ def test_final_state_of_a_recurrent_layer_keeps_the_layer() -> None:
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             _, (hidden, _) = self.lstm(tokens)
-            return self.head(hidden[-1])
+            logits: torch.Tensor = self.head(hidden[-1])
+            return logits
 
     graph = capture(Reader(), (1, 10, 16))
     assert graph.ops == ("Input", "LSTM", "Slice", "Gemm", "Output")
