@@ -26,7 +26,7 @@ _SHAPES: Final[dict[str, dict[str, str]]] = {
            "weights": "Ln", "mean": ""},
     "ridge": {"center": "I", "scale": "I", "weights": "I", "mean": ""},
     "value": {"knots": "k", "heights": "k"},
-    "neighbourhood": {"center": "F", "projection": "cF", "rows": "rc", "errors": "r", "reach": ""},
+    "neighbourhood": {"center": "F", "projection": "cF", "rows": "rc", "errors": "r", "spacing": "r"},
     "prior_pool": {name: shape.format("p") for name, shape in _POOL.items()},
     "ranker": {"weights": "SF", "amplitudes": "SF",
                **{f"reference.{name}": shape.format("u") for name, shape in _POOL.items()}},
@@ -34,7 +34,7 @@ _SHAPES: Final[dict[str, dict[str, str]]] = {
 """Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools; others agree within a part."""
 
 _MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too few labels for an interval
-_POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.reach")
+_POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.spacing")
 _HEAVY: Final = 1e-6  # how far blend weights may miss a sum of 1
 
 _INTEGERS: Final = r"(?:-?\d{1,15}(?: -?\d{1,15})*)?"

@@ -25,14 +25,16 @@ class Neighbourhood:
         center: `[F]`, projection: `[K + 1, F]` to the coordinates.
         rows: `[R, K + 1]` coordinates of at most 2,000 training networks.
         errors: `[R]` absolute out-of-fold errors of those networks, in the task's unit.
-        reach: the 95 % quantile of the mean distance to the 5 nearest neighbours among training networks.
+        spacing: `[R]` how far from its 5 nearest neighbours a network near each of those may be to count as familiar:
+            a multiple of the local spacing (local outlier factor, Breunig et al., 2000), so that dense spaces keep
+            their own scale, and never more than the 95 % quantile of such distances among all training networks.
     """
 
     center: FloatArray
     projection: FloatArray
     rows: FloatArray
     errors: FloatArray
-    reach: float
+    spacing: FloatArray
 
     @classmethod
     def fit(cls, features: FloatArray, errors: FloatArray, *, seed: int = 0) -> tuple[Neighbourhood, FloatArray]:
@@ -53,17 +55,22 @@ class Neighbourhood:
         # What the kept axes miss is measured as one more coordinate by `_coordinates`.
         projection = np.concatenate([kept / spread, (1 / spread)[None]])
         rows = _coordinates(picked, center, projection)
-        distance, _ = _nearest(rows, rows, _NEAR, skip=np.arange(len(rows)))
-        reach = float(max(np.quantile(distance.mean(axis=1), 0.95), 1e-6))
-        result = cls(center, projection, rows, errors[chosen], reach)
+        distance, neighbours = _nearest(rows, rows, _NEAR, skip=np.arange(len(rows)))
+        distance = distance.mean(axis=1)
+        # Equal networks (isomorphs) lie at distance 0 of each other: the floor keeps their spacing from vanishing.
+        local = np.maximum(distance, max(_FLOOR * float(distance.mean()), 1e-6))
+        factor = max(1.0, float(np.quantile(distance / local[neighbours].mean(axis=1), 0.95)))
+        spacing = np.minimum(factor * local, max(float(np.quantile(distance, 0.95)), 1e-6))
+        result = cls(center, projection, rows, errors[chosen], spacing)
         own_row = np.full(len(features), -1)
         own_row[chosen] = np.arange(len(chosen))
         return result, result._difficulty(_coordinates(features, center, projection), own_row)
 
     def familiarity(self, features: FloatArray) -> FloatArray:
-        """`[m]` `min(1, reach / distance)`, distance being the mean one to the 5 nearest training networks."""
-        distance, _ = _nearest(_coordinates(features, self.center, self.projection), self.rows, _NEAR)
-        return np.asarray(np.minimum(1.0, self.reach / np.maximum(distance.mean(axis=1), 1e-12)))
+        """`[m]` `min(1, spacing / distance)`, the means of both over the 5 nearest training networks."""
+        distance, neighbours = _nearest(_coordinates(features, self.center, self.projection), self.rows, _NEAR)
+        expected = self.spacing[neighbours].mean(axis=1)
+        return np.asarray(np.minimum(1.0, expected / np.maximum(distance.mean(axis=1), 1e-12)))
 
     def difficulty(self, features: FloatArray) -> FloatArray:
         """`[m]` mean absolute error around each network: over its 25 nearest training networks."""

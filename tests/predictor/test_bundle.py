@@ -206,7 +206,7 @@ ARRAYS: dict[str, tuple[Callable[[dict[str, NDArray[Any]]], None], str]] = {
     "column out of range": (replaced("gp.columns", filled(10**6)), "positions of columns"),
     "negative column": (replaced("gp.columns", filled(-1)), "positions of columns"),
     "zero scale": (replaced("gp.scale", filled(0)), "gp.scale must be positive"),
-    "negative reach": (replaced("neighbourhood.reach", filled(-1)), "neighbourhood.reach must be positive"),
+    "negative spacing": (replaced("neighbourhood.spacing", filled(-1)), "neighbourhood.spacing must be positive"),
     "falling values": (replaced("value.heights", lambda array: array[::-1]), "value.heights must rise"),
     "lacking": (removed("gp.weights"), r"lacks \['gp\.weights'\]"),
     "foreign": (lambda arrays: arrays.update(backdoor=np.zeros(3)), r"unknown arrays \['backdoor'\]"),
