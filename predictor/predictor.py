@@ -38,7 +38,7 @@ POOL_SIZE = 16
 """`pool="auto"` ranks networks among themselves from this many on."""
 
 _MAX_WIDENING = 6.0
-_SHARPNESS = 8  # networks of an unseen space still reach familiarities around .6, those of a seen one .98
+_STRANGE, _KNOWN = 0.6, 0.9  # familiarities: unseen spaces stay below the first, held-out networks above the second
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,10 @@ class Predictor:
         among = self._pool(features, pool)
         relative = self.ranker.scores(features, among)
         if among is None:
-            share = familiarity**_SHARPNESS
+            share = _trust(familiarity)
             mixed = share * own + (1 - share) * relative
             return mixed, mixed
-        share = familiarity.mean() ** _SHARPNESS  # one share for all, so that the order in the pool is of one kind
+        share = _trust(familiarity.mean())  # one share for all, so that the order in the pool is of one kind
         mixed = share * _standard(own) + (1 - share) * _standard(relative)
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
@@ -329,6 +329,11 @@ def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
     if not any(node.op == "Unknown" for node in batch.nodes):
         return ({},) * len(batch)
     return tuple(graph.unknown_ops for graph in batch)
+
+
+def _trust(familiarity: Any) -> Any:
+    """Share of a network's own score, from 0 for strange networks to 1 for known ones."""
+    return np.clip((familiarity - _STRANGE) / (_KNOWN - _STRANGE), 0.0, 1.0)
 
 
 def _standard(values: FloatArray) -> FloatArray:
