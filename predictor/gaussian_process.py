@@ -99,13 +99,20 @@ def _standardise(features: FloatArray, center: FloatArray, scale: FloatArray) ->
 
 def _distance(left: FloatArray, right: FloatArray) -> FloatArray:
     """`[m, n]` Euclidean distances / sqrt(d), by one matrix product (ten times faster than pairwise loops)."""
-    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0) / max(left.shape[1], 1)))
+    squared = left @ (-2 * right.T)
+    squared += (left**2).sum(axis=1)[:, None]
+    squared += (right**2).sum(axis=1)
+    np.maximum(squared, 0, out=squared)
+    squared /= max(left.shape[1], 1)
+    return np.asarray(np.sqrt(squared, out=squared))
 
 
 def _matern(distance: FloatArray) -> FloatArray:
     r = _SQRT3 * distance
-    return np.asarray((1 + r) * np.exp(-r))
+    decay = np.exp(-r)
+    r += 1
+    r *= decay
+    return r
 
 
 @dataclass(frozen=True)

@@ -64,21 +64,30 @@ class Neighbourhood:
         result = cls(center, projection, rows, errors[chosen], spacing)
         own_row = np.full(len(features), -1)
         own_row[chosen] = np.arange(len(chosen))
-        return result, result._difficulty(_coordinates(features, center, projection), own_row)
+        _, around = _nearest(_coordinates(features, center, projection), rows, _AROUND, skip=own_row)
+        return result, result._mean_error(around)
+
+    def around(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Familiarity and difficulty of `features` `[m, F]` in one search.
+
+        Familiarity `[m]` is `min(1, spacing / distance)`, the means of both over the 5 nearest training networks;
+        difficulty `[m]` the mean absolute error of the 25 nearest.
+        """
+        distance, neighbours = _nearest(_coordinates(features, self.center, self.projection), self.rows, _AROUND)
+        nearest = np.argsort(distance, axis=1)[:, :_NEAR]
+        expected = self.spacing[np.take_along_axis(neighbours, nearest, axis=1)].mean(axis=1)
+        met = np.take_along_axis(distance, nearest, axis=1).mean(axis=1)
+        return np.minimum(1.0, expected / np.maximum(met, 1e-12)), self._mean_error(neighbours)
 
     def familiarity(self, features: FloatArray) -> FloatArray:
-        """`[m]` `min(1, spacing / distance)`, the means of both over the 5 nearest training networks."""
-        distance, neighbours = _nearest(_coordinates(features, self.center, self.projection), self.rows, _NEAR)
-        expected = self.spacing[neighbours].mean(axis=1)
-        return np.asarray(np.minimum(1.0, expected / np.maximum(distance.mean(axis=1), 1e-12)))
+        """`[m]` see `around`."""
+        return self.around(features)[0]
 
     def difficulty(self, features: FloatArray) -> FloatArray:
-        """`[m]` mean absolute error around each network: over its 25 nearest training networks."""
-        coordinates = _coordinates(features, self.center, self.projection)
-        return self._difficulty(coordinates, np.full(len(features), -1))
+        """`[m]` see `around`."""
+        return self.around(features)[1]
 
-    def _difficulty(self, coordinates: FloatArray, own_row: IntArray) -> FloatArray:
-        _, neighbours = _nearest(coordinates, self.rows, _AROUND, skip=own_row)
+    def _mean_error(self, neighbours: IntArray) -> FloatArray:
         floor = max(_FLOOR * float(self.errors.mean()), 1e-9)
         return np.asarray(np.maximum(self.errors[neighbours].mean(axis=1), floor))
 

@@ -167,10 +167,9 @@ class Predictor:
         self._check(None, pool)
         value = half = familiarity = np.full(len(batch), np.nan)
         if self.fitted is not None:
-            near = features.astype(np.float64)
-            familiarity = self.fitted.neighbourhood.familiarity(near)
+            familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
-            half = self.fitted.factor * self.fitted.neighbourhood.difficulty(near) * widen
+            half = self.fitted.factor * difficulty * widen
         scores, calibrated = self._scores(features, familiarity, pool)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
@@ -192,12 +191,14 @@ class Predictor:
             return own, own
         # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
         among = self._pool(features, pool)
+        # In a pool one share for all, so that its order is of one kind.
+        share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
+        if share.min() == 1:
+            return own, own
         relative = self.ranker.scores(features, among)
         if among is None:
-            share = _trust(familiarity)
             mixed = share * own + (1 - share) * relative
             return mixed, mixed
-        share = _trust(familiarity.mean())  # one share for all, so that the order in the pool is of one kind
         mixed = share * _standard(own) + (1 - share) * _standard(relative)
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
@@ -331,7 +332,7 @@ def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
     return tuple(graph.unknown_ops for graph in batch)
 
 
-def _trust(familiarity: Any) -> Any:
+def _trust(familiarity: FloatArray) -> FloatArray:
     """Share of a network's own score, from 0 for strange networks to 1 for known ones."""
     return np.clip((familiarity - _STRANGE) / (_KNOWN - _STRANGE), 0.0, 1.0)
 
