@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-for library in ("OMP", "OPENBLAS"):  # one core means one thread: a second would count as processor time too
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # one core means one thread: a second would count as processor time too
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from tqdm import tqdm
 
