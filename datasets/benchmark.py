@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from archcast.datasets.cache import GraphCache, content_key
 from archcast.datasets.labels import NUM_CLASSES, FloatArray, Measurement, benchmark_names, label_source
-from archcast.datasets.splits import P1_SIZES, Split, SplitKind, group_numbers, isomorphism_split, random_split
+from archcast.datasets.splits import (
+    DEFAULT_SIZES,
+    P1_SIZES,
+    Split,
+    SplitKind,
+    group_numbers,
+    isomorphism_split,
+    random_split,
+)
 from archcast.errors import ConfigError, UnknownNameError
 from archcast.graphs.graph import ComputationGraph, GraphBatch, IntArray
 
@@ -36,10 +44,11 @@ class Benchmark:
         task: name of the data set.
         measurement: what the scores are: kind ("val" or "test") and number of training epochs.
         specs: the architectures, unique, in the space's own text format.
-        scores: `[n]` accuracy in percent, mean over training runs, higher is better.
+        scores: `[n]` accuracy in percent (or what `metric` and `unit` say), mean over training runs, higher is better.
         seeds: `[n, S]` accuracy of each training run, NaN where an architecture has fewer;
             None where only one is known.
         columns: further facts per architecture, such as `params`.
+        unit: unit of the scores.
     """
 
     name: str
@@ -49,8 +58,7 @@ class Benchmark:
     scores: FloatArray
     seeds: FloatArray | None = None
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-    unit = "%"
+    unit: str = "%"
 
     @property
     def kind(self) -> str:
@@ -125,7 +133,7 @@ class Benchmark:
         """Few-shot splits: one per size and seed, sizes first.
 
         Args:
-            sizes: numbers of labelled architectures; the published sizes of this benchmark (`P1_SIZES`) when left out.
+            sizes: numbers of labelled architectures; `P1_SIZES` of this benchmark, else `DEFAULT_SIZES`, when left out.
             kind: "random", or "isomorphism" to keep isomorphs of labelled architectures out of test.
             whole_space: for "random", rank everything (protocol P1) instead of the unlabelled rest.
 
@@ -134,7 +142,7 @@ class Benchmark:
         """
         if kind not in get_args(SplitKind):
             raise ConfigError(f"unknown kind of split {kind!r}; choose one of {', '.join(get_args(SplitKind))}")
-        chosen = P1_SIZES[self.name] if sizes is None else sizes
+        chosen = P1_SIZES.get(self.name, DEFAULT_SIZES) if sizes is None else sizes
         if kind == "isomorphism":
             return [isomorphism_split(self.groups, size, seed) for size in chosen for seed in seeds]
         return [random_split(len(self), size, seed, whole_space=whole_space) for size in chosen for seed in seeds]
@@ -194,6 +202,7 @@ def load_benchmark(
         scores=np.nanmean(table.per_seed, axis=1),
         seeds=table.per_seed if table.per_seed.shape[1] > 1 else None,
         columns=table.columns,
+        unit=source.units.get(task, "%"),
     )
 
 

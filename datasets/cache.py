@@ -151,11 +151,9 @@ def content_key(*parts: str) -> str:
 @cache
 def graph_recipe() -> str:
     """Fingerprint of everything that decides how a spec becomes a graph and how graphs are stored."""
-    here = Path(__file__).resolve().parent
-    graphs = Path(vocabulary.__file__).resolve().parent
-    sources = [graphs / f"{name}.py" for name in ("vocabulary", "graph", "nodes")]
-    sources += sorted(path for pattern in ("nasbench*.py", "nats*.py", "stamping.py") for path in here.glob(pattern))
-    return source_recipe(sources)
+    folders = (Path(vocabulary.__file__).resolve().parent, Path(__file__).resolve().parent)
+    sources = (path for folder in folders for path in sorted(folder.glob("*.py")))
+    return source_recipe(path for path in sources if not path.name.startswith("labels"))
 
 
 def source_recipe(sources: Iterable[Path]) -> str:

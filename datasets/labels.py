@@ -19,7 +19,13 @@ from archcast.errors import DataError, UnknownNameError
 
 FloatArray = NDArray[np.float64]
 
-NUM_CLASSES: dict[str, int] = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
+NUM_CLASSES: dict[str, int] = {
+    "cifar10": 10,
+    "cifar100": 100,
+    "imagenet16-120": 120,
+    "imagenet1k": 1000,
+    "svhn": 10,
+}
 """Task name -> number of classes of its classifier."""
 
 
@@ -51,24 +57,34 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One kind of label: `kind` ("val" or "test") accuracy in percent after `epochs` epochs."""
+    """One kind of label: `kind` ("val" or "test") and `quantity`, after `epochs` epochs (0: no training of its own)."""
 
     kind: str
     epochs: int
+    quantity: str = "accuracy"
 
     def __str__(self) -> str:
-        return f"{ {'val': 'validation', 'test': 'test'}[self.kind] } accuracy after {self.epochs} epochs"
+        text = f"{ {'val': 'validation', 'test': 'test'}[self.kind] } {self.quantity}"
+        return f"{text} after {self.epochs} epochs" if self.epochs else text
 
 
 @dataclass(frozen=True)
 class LabelSource:
-    """What one benchmark offers. The first measurement is the default, and stays so whatever files are present."""
+    """What one benchmark offers. The first measurement is the default, and stays so whatever files are present.
+
+    Attributes:
+        tasks: names of the data sets, the default first.
+        measurements: the kinds of labels, the default first.
+        read: gives the labels of a task and measurement.
+        space: name of the search space where it differs from the name of the benchmark.
+        units: unit of the scores of a task, where it is not percent.
+    """
 
     tasks: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     read: Callable[[str, Measurement], LabelTable]
     space: str = ""
-    """Name of the search space where it differs from the name of the benchmark."""
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def select(self, benchmark: str, metric: str | None, epochs: int | None) -> Measurement:
         """The measurement for `metric` and `epochs`; without `epochs` the longest training of that metric.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -27,29 +28,32 @@ class SearchSpace(ABC, Generic[A]):
     """Grammar, graphs and networks of one benchmark.
 
     Args:
-        input_shape: `(1, channels, height, width)` of the images; the default is what the benchmarks were trained on
-            (CIFAR). Height and width must be multiples of 8, so that every stage halves them exactly.
+        input_shape: `(1, channels, height, width)` of the images; by default what the benchmark was trained on.
+            Height and width must be multiples of `multiple`, so that every stage divides them exactly.
 
     Attributes:
         name: name of the benchmark, as users type it.
         example: a valid spec, quoted in error messages.
+        default_input_shape: shape of the images of its own task.
+        multiple: what height and width must be divisible by.
+        classes: number of classes of its own task.
     """
 
     name: ClassVar[str]
     example: ClassVar[str]
+    default_input_shape: ClassVar[Shape] = (1, 3, 32, 32)
+    multiple: ClassVar[int] = 8
+    classes: ClassVar[int] = 10
 
-    def __init__(self, input_shape: Shape = (1, 3, 32, 32)) -> None:
-        if (
-            len(input_shape) != 4
-            or input_shape[0] != 1
-            or input_shape[1] < 1
-            or any(s % 8 or s < 8 for s in input_shape[2:])
-        ):
+    def __init__(self, input_shape: Shape | None = None) -> None:
+        shape = self.default_input_shape if input_shape is None else tuple(input_shape)
+        step = self.multiple
+        if len(shape) != 4 or shape[0] != 1 or shape[1] < 1 or any(s % step or s < step for s in shape[2:]):
             raise ConfigError(
-                f"input_shape {tuple(input_shape)} does not suit {self.name}: give (1, channels, height, width), "
-                "height and width multiples of 8, for example (1, 3, 32, 32)"
+                f"input_shape {shape} does not suit {self.name}: give (1, channels, height, width), "
+                f"height and width multiples of {step}, for example {self.default_input_shape}"
             )
-        self.input_shape: Shape = tuple(input_shape)
+        self.input_shape: Shape = shape
 
     @abstractmethod
     def parse(self, spec: str) -> A:
@@ -105,14 +109,30 @@ class SearchSpace(ABC, Generic[A]):
     def module(self, spec: str, num_classes: int = 10) -> nn.Module:
         """The network as the authors of the benchmark built it, with fresh weights."""
 
-    @abstractmethod
     def stamp(self, specs: Sequence[str], num_classes: int = 10) -> GraphBatch:
-        """The graphs that capturing `module(spec)` would give, made without modules. Graphs are named `name:spec`."""
+        """The graphs that capturing `module(spec)` would give, named `name:spec`.
 
-    def graph(self, spec: str, num_classes: int = 10) -> ComputationGraph:
-        """The computation graph of one spec."""
-        graph: ComputationGraph = self.stamp([spec], num_classes)[0]
+        A space that repeats blocks overrides this with `archcast.datasets.stamping`, which builds no modules.
+        """
+        from archcast.graphs.capture import capture
+
+        names = self.graph_names(specs)
+        return GraphBatch.from_graphs(
+            capture(partial(self.module, spec, num_classes), self.input_shape, name=name)
+            for spec, name in zip(specs, names, strict=True)
+        )
+
+    def graph(self, spec: str, num_classes: int | None = None) -> ComputationGraph:
+        """The computation graph of one spec, with the classes of the space's own task if `num_classes` is left out."""
+        graph: ComputationGraph = self.stamp([spec], self.classes if num_classes is None else num_classes)[0]
         return graph
+
+    def small(self) -> SearchSpace[A]:
+        """The space whose networks stand in for these where running them is too dear (`archcast.proxies`).
+
+        The same specs with fewer repeats, less width or a lower resolution; itself where nothing smaller is known.
+        """
+        return self
 
     def refuse(self, spec: object, reason: str) -> SpecError:
         """The error for a spec that does not belong here; the caller raises it."""

@@ -34,6 +34,9 @@ P1_SIZES: dict[str, tuple[int, ...]] = {
 }
 """Numbers of labelled architectures: those of the published comparisons; for NATS-SSS 100, 1 %, 2 % and 5 % of it."""
 
+DEFAULT_SIZES = (20, 50, 100)
+"""Numbers of labelled architectures for benchmarks without published ones."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

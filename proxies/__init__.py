@@ -1,0 +1,1 @@
+"""Zero-cost statistics: what one forward and backward pass at initialisation tells about a network."""
