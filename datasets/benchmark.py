@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, get_args
@@ -197,7 +197,7 @@ def load_benchmark(
     return Benchmark(
         name=name,
         task=task,
-        measurement=measurement,
+        measurement=replace(measurement, quantity=source.quantities.get(task, measurement.quantity)),
         specs=table.specs,
         scores=np.nanmean(table.per_seed, axis=1),
         seeds=table.per_seed if table.per_seed.shape[1] > 1 else None,

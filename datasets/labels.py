@@ -78,6 +78,7 @@ class LabelSource:
         read: gives the labels of a task and measurement.
         space: name of the search space where it differs from the name of the benchmark.
         units: unit of the scores of a task, where it is not percent.
+        quantities: what the scores of a task are, where that differs from the measurement's quantity.
     """
 
     tasks: tuple[str, ...]
@@ -85,6 +86,7 @@ class LabelSource:
     read: Callable[[str, Measurement], LabelTable]
     space: str = ""
     units: Mapping[str, str] = field(default_factory=dict)
+    quantities: Mapping[str, str] = field(default_factory=dict)
 
     def select(self, benchmark: str, metric: str | None, epochs: int | None) -> Measurement:
         """The measurement for `metric` and `epochs`; without `epochs` the longest training of that metric.
@@ -111,8 +113,14 @@ _MODULES: dict[str, str] = {
     "nasbench101-full": "archcast.datasets.labels_nasbench101_full",
     "nas-bench-macro": "archcast.datasets.labels_macro",
     "nats-sss": "archcast.datasets.labels_nats_sss",
+    "zoo-torchvision": "archcast.datasets.labels_zoo:TORCHVISION",
+    "zoo-torchvision-v2": "archcast.datasets.labels_zoo:TORCHVISION_V2",
+    "zoo-pytorchcv": "archcast.datasets.labels_zoo:PYTORCHCV",
 }
-"""Benchmark name -> the module whose `SOURCE` holds its labels; imported on first use."""
+"""Benchmark name -> the module whose `SOURCE`, or the attribute after the colon, holds its labels.
+
+Imported on first use.
+"""
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -128,5 +136,6 @@ def label_source(benchmark: str) -> LabelSource:
     """
     if benchmark not in _MODULES:
         raise UnknownNameError(f"no benchmark {benchmark!r}; there are: {', '.join(_MODULES)}")
-    source: LabelSource = importlib.import_module(_MODULES[benchmark]).SOURCE
+    module, _, attribute = _MODULES[benchmark].partition(":")
+    source: LabelSource = getattr(importlib.import_module(module), attribute or "SOURCE")
     return source

@@ -9,6 +9,7 @@ from archcast.datasets.nasbench201 import NASBench201
 from archcast.datasets.nasbench_macro import NASBenchMacro
 from archcast.datasets.nats_sss import NatsSizeSpace
 from archcast.datasets.space import SearchSpace
+from archcast.datasets.zoo_space import PytorchcvZoo, TorchvisionZoo
 from archcast.errors import UnknownNameError
 from archcast.graphs.graph import ComputationGraph
 
@@ -17,6 +18,8 @@ SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "nasbench201": NASBench201(),
     "nas-bench-macro": NASBenchMacro(),
     "nats-sss": NatsSizeSpace(),
+    "zoo-torchvision": TorchvisionZoo(),
+    "zoo-pytorchcv": PytorchcvZoo(),
 }
 """Benchmark name -> its space, with 32 x 32 colour images."""
 
@@ -40,3 +43,15 @@ def capture_spec(prefix: str, spec: str) -> ComputationGraph:
         SpecError: `spec` does not belong to it.
     """
     return get_space(prefix).graph(spec)
+
+
+def build_spec(prefix: str, spec: str) -> tuple[Callable[[], nn.Module], Shape]:
+    """What builds the network of one spec of the space `prefix`, with its own number of classes, and its input shape.
+
+    Raises:
+        UnknownNameError: there is no such space.
+        SpecError: `spec` does not belong to it.
+    """
+    space = get_space(prefix)
+    space.parse(spec)
+    return partial(space.module, spec, space.classes), space.input_shape
