@@ -127,6 +127,11 @@ class SearchSpace(ABC, Generic[A]):
         graph: ComputationGraph = self.stamp([spec], self.classes if num_classes is None else num_classes)[0]
         return graph
 
+    def input_shape_of(self, spec: str) -> Shape:
+        """Shape of the images that the network of `spec` takes, where the spec decides it."""
+        del spec
+        return self.input_shape
+
     def small(self) -> SearchSpace[A]:
         """The space whose networks stand in for these where running them is too dear (`archcast.proxies`).
 

@@ -24,13 +24,25 @@ _SOURCES: Final = frozenset({"Input", "Random"})  # values that differ from call
 
 def canonicalise(graph: ComputationGraph) -> ComputationGraph:
     """The canonical form of `graph`; idempotent."""
+    draft, unused = _reduced(graph)
+    return _compact(draft, unused, graph.name)
+
+
+def survivors(graph: ComputationGraph) -> list[int]:
+    """For each node of `canonicalise(graph)` its position in `graph`; a fused node is where its last part was."""
+    draft, _ = _reduced(graph)
+    return [index for index, node in enumerate(draft.nodes) if node is not None]
+
+
+def _reduced(graph: ComputationGraph) -> tuple[Draft, int]:
+    """The graph without what canonicalising removes, and the parameters no node uses."""
     draft = Draft(list(graph.nodes), _inputs(graph))
     unused = graph.unused_params + _drop_dead(draft)
     _fold_constants(draft)
     _drop_dead(draft)
     draft.link()
     fuse_patterns(draft)
-    return _compact(draft, unused, graph.name)
+    return draft, unused
 
 
 def _inputs(graph: ComputationGraph) -> list[tuple[int, ...]]:

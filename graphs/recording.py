@@ -97,13 +97,18 @@ class Recorder(TorchFunctionMode):
         before = tuple(tensors[0].shape)
         result = shortcut(name, args, kwargs)
         if result is None:
-            result = func(*args, **kwargs)
+            result = self.run(name, func, args, kwargs)
         call = Call(name, args, kwargs, result, tensors, before, self)
         made = handler(call) if handler else None
         if made == [] and isinstance(result, torch.Tensor):
             self._shadows.follow(func, args, kwargs, result, shape_only=True)
         self._bind(call, made, known=handler is not None)
         return result
+
+    def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call `func`, known as `name`; a subclass may compute something else in its place."""
+        del name
+        return func(*args, **kwargs)
 
     def note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Record a call that already ran, `name(*args, **kwargs) = result`; for programs that are read, not run."""
@@ -240,7 +245,7 @@ class Recorder(TorchFunctionMode):
             CaptureError: no output depends on an input.
         """
         values = list(dict.fromkeys(v for tensor in tensors_in(outputs) if (v := self.value_of(tensor)) is not None))
-        live = self._live(values)
+        live = self.reached(values)
         if not any(self.nodes[value].op == "Input" for value in live):
             raise CaptureError(
                 f"no output of {name or 'the network'} depends on its input, as far as torch functions show; "
@@ -263,8 +268,8 @@ class Recorder(TorchFunctionMode):
     def _sum(self, params: Iterable[int]) -> int:
         return sum(self.sizes[index] for index in params)
 
-    def _live(self, values: list[int]) -> list[int]:
-        """The nodes the `values` depend on, in order."""
+    def reached(self, values: list[int]) -> list[int]:
+        """The nodes the `values` depend on, themselves included, in order: the nodes of `graph` before its outputs."""
         seen, stack = set(values), list(values)
         while stack:
             for source in self.sources[stack.pop()]:

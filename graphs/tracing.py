@@ -144,9 +144,9 @@ def _module(network: Network, device: torch.device) -> nn.Module:
 
 
 def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
-    with torch.no_grad(), _borrowed(module, device):
+    with torch.no_grad(), borrowed(module, device):
         recorder = Recorder(module.parameters())
-        positional, named = feed.tensors(device, _float_type(module))
+        positional, named = feed.tensors(device, float_type(module))
         with as_single_nodes(module, recorder), recorder:
             for tensor in (*positional, *named.values()):
                 recorder.input(tensor)
@@ -157,17 +157,17 @@ def _record(module: nn.Module, feed: Feed, name: str, device: torch.device) -> C
 def _export(module: nn.Module, feed: Feed, name: str, device: torch.device) -> ComputationGraph:
     from archcast.graphs.exported import export_and_read
 
-    with torch.no_grad(), _borrowed(module, device):
+    with torch.no_grad(), borrowed(module, device):
         return export_and_read(module, feed, name, device)
 
 
-def _float_type(module: nn.Module) -> torch.dtype:
+def float_type(module: nn.Module) -> torch.dtype:
     """The floating-point type of the first weights; inputs get the same."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
 @contextlib.contextmanager
-def _borrowed(module: nn.Module, device: torch.device) -> Iterator[None]:
+def borrowed(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Inside the block, `module` is in evaluation mode, its tensors are on `device`, and fused fast paths are off.
 
     Afterwards every attribute of every sub-module is what it was, caches that the forward pass keeps included.

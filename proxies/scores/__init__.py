@@ -1,0 +1,1 @@
+"""The proxies, one file each; `archcast.proxies.proxy` finds them by name."""

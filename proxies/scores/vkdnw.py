@@ -1,0 +1,36 @@
+"""VKDNW (Tybl and Neumann, "Training-free NAS through variance of knowledge of deep network weights", CVPR 2025)."""
+
+from __future__ import annotations
+
+import torch
+
+from archcast.proxies.fisher_information import fisher_information
+from archcast.proxies.passes import Passes, UnmeasurableError
+from archcast.proxies.proxy import NodeValues, Proxy
+
+
+def score(passes: Passes, _nodes: NodeValues) -> float:
+    """Number of parameter tensors plus the entropy of the deciles of the spectrum."""
+    information = fisher_information(passes.subject)
+    spectrum = torch.linalg.eigvalsh(information).clamp_min(0)
+    deciles = torch.quantile(spectrum, torch.arange(0.1, 0.95, 0.1, dtype=spectrum.dtype))
+    if (mass := float(deciles.sum())) <= 0:
+        raise UnmeasurableError("the Fisher information vanishes")
+    share = deciles / mass
+    return len(information) - float((share * (share + 1e-12).log()).sum())
+
+
+PROXIES = (
+    Proxy(
+        name="vkdnw",
+        paper="Tybl and Neumann, CVPR 2025",
+        formula="n + entropy of the normalised deciles of the spectrum of the n x n Fisher information of one weight of "
+        "each parameter tensor",
+        sign=1,
+        unit="tensors + nats",
+        invariances="scale of the Fisher information",
+        reads="inputs",
+        cost="full",
+        score=score,
+    ),
+)

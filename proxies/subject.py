@@ -1,0 +1,209 @@
+"""`Subject`: a network made ready to be measured: real weights, a seeded batch, nothing of it changed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from archcast.errors import CaptureError, NetworkError
+from archcast.graphs.feeds import Feed, Slot, feed_of
+from archcast.graphs.graph_layers import as_single_nodes, message_passing_layers
+from archcast.graphs.modules import Buildable
+from archcast.graphs.recording import tensors_in
+from archcast.graphs.tracing import borrowed, float_type
+from archcast.proxies.tape import BatchNorm, Normalisations, Tape
+
+Inputs = tuple[tuple[Tensor, ...], dict[str, Tensor]]
+
+
+@dataclass
+class Subject:
+    """A module on its device and the batches it is fed with. Made by `prepared`, valid inside its block.
+
+    Attributes:
+        module: the network in evaluation mode.
+        feed: shapes and kinds of its inputs, batch included.
+        seed: of inputs and labels.
+        notes: what a reader of the measurements should know.
+    """
+
+    module: nn.Module
+    feed: Feed
+    seed: int
+    device: torch.device
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def batch(self) -> int:
+        return self.feed.slots[0].shape[0] if self.feed.slots else next(iter(self.feed.named.values())).shape[0]
+
+    def inputs(self, stream: int = 0, dtype: torch.dtype | None = None) -> Inputs:
+        """Standard normal noise (random tokens for index inputs); another `stream` gives another draw."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + stream)
+        rows = self._vocabulary()
+        first_index = True
+
+        def draw(slot: Slot) -> Tensor:
+            nonlocal first_index
+            if slot.kind == "float":
+                noise = torch.randn(slot.shape, generator=generator)
+                return noise.to(self.device, dtype or float_type(self.module))
+            if slot.kind == "index" and first_index and rows:
+                first_index = False
+                return torch.randint(rows, slot.shape, generator=generator).to(self.device)
+            return slot.tensor(self.device, torch.float32)
+
+        positional = tuple(draw(slot) for slot in self.feed.slots)
+        return positional, {key: draw(slot) for key, slot in self.feed.named.items()}
+
+    def _vocabulary(self) -> int:
+        """Rows of the first embedding table; graph networks index nodes, not tokens."""
+        if message_passing_layers(self.module):
+            return 0
+        return next((part.num_embeddings for part in self.module.modules() if isinstance(part, nn.Embedding)), 0)
+
+    def labels(self, classes: int) -> Tensor:
+        """`[B]` balanced labels in a seeded order."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + 999)
+        return (torch.randperm(self.batch, generator=generator) % max(classes, 1)).to(self.device)
+
+    def record(self, inputs: Inputs, norm: BatchNorm = BatchNorm.BATCH) -> tuple[Tape, Any]:
+        """Run the network under a tape; its inputs require gradients where they are floating point."""
+        tape = Tape(self.module.parameters(), norm)
+        positional, named = inputs
+        with as_single_nodes(self.module, tape), tape:
+            for tensor in (*positional, *named.values()):
+                tape.input(tensor)
+            outputs = self.module(*positional, **named, **self.feed.constants)
+        return tape, outputs
+
+    def run(self, inputs: Inputs, norm: BatchNorm = BatchNorm.BATCH) -> Tensor:
+        """Logits of a pass that is not recorded."""
+        positional, named = inputs
+        with Normalisations(norm):
+            return logits_of(self.module(*positional, **named, **self.feed.constants))
+
+    @contextlib.contextmanager
+    def substituted(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Inside the block every floating-point parameter and buffer is what `change` makes of it."""
+        stores: list[dict[str, Any]] = [
+            store for part in self.module.modules() for store in (part._parameters, part._buffers)
+        ]
+        originals = [dict(store) for store in stores]
+        made: dict[int, Tensor] = {}
+        try:
+            for store in stores:
+                for key, tensor in store.items():
+                    if tensor is None or not tensor.is_floating_point():
+                        continue
+                    if id(tensor) not in made:
+                        made[id(tensor)] = _changed(tensor, change)
+                    store[key] = made[id(tensor)]
+            yield
+        finally:
+            for store, original in zip(stores, originals, strict=True):
+                store.clear()
+                store.update(original)
+
+
+def _changed(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    value = change(tensor.detach())
+    return nn.Parameter(value, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """`[B, C]` the first floating-point output, averaged over its positions.
+
+    Tokens `[B, L, C]` are averaged over L, maps `[B, C, H, W]` over H and W.
+
+    Raises:
+        NetworkError: no output is floating point.
+    """
+    tensor = next((tensor for tensor in tensors_in(outputs) if tensor.is_floating_point()), None)
+    if tensor is None:
+        raise NetworkError("the network has no floating-point output to measure")
+    if tensor.dim() < 2:
+        return tensor.reshape(tensor.shape[0] if tensor.dim() else 1, 1)
+    if tensor.dim() == 3:
+        return tensor.mean(dim=1)
+    return tensor.flatten(2).mean(dim=2) if tensor.dim() > 3 else tensor
+
+
+@contextlib.contextmanager
+def prepared(
+    network: Buildable, *, batch: int, seed: int, device: str | torch.device = "cpu", fresh: bool = False
+) -> Iterator[Subject]:
+    """A `Subject` of `network`; whatever the block does to the module is undone at its end.
+
+    Args:
+        network: builder and feed, from `archcast.graphs.modules.buildable`.
+        batch: number of samples; ignored by graph networks, whose samples are the nodes of one graph.
+        fresh: draw new weights with every layer's `reset_parameters` instead of measuring those the network has.
+
+    Raises:
+        NetworkError: the network cannot be built, or has no parameters.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        module = network.build()
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise CaptureError("the network has lazy layers without shapes; run it once on a real input first")
+        feed = _batched(network.feed(module) if network.feed else feed_of(module), module, batch)
+        buffers = [buffer.detach().clone() for buffer in module.buffers()]
+        with borrowed(module, device), torch.backends.mkldnn.flags(enabled=True):
+            for part in module.modules():
+                if getattr(part, "inplace", False) is True:
+                    part.inplace = False  # type: ignore[assignment]  # `borrowed` puts it back
+            subject = Subject(module, feed, seed, device)
+            _count_frozen(subject)
+            if fresh:
+                _reset(subject)
+            try:
+                yield subject
+            finally:
+                _restore(module, buffers)
+
+
+def _batched(feed: Feed, module: nn.Module, batch: int) -> Feed:
+    if message_passing_layers(module):
+        return feed
+
+    def grow(slot: Slot) -> Slot:
+        return Slot((batch, *slot.shape[1:]), slot.kind)
+
+    return Feed(tuple(map(grow, feed.slots)), {key: grow(slot) for key, slot in feed.named.items()}, feed.constants)
+
+
+def _count_frozen(subject: Subject) -> None:
+    parameters = list(subject.module.parameters())
+    if not parameters:
+        raise NetworkError("the network has no parameters: there is nothing to measure at initialisation")
+    frozen = sum(not parameter.requires_grad for parameter in parameters)
+    if frozen == len(parameters):
+        raise NetworkError(
+            "all parameters of the network are frozen (requires_grad=False): no gradient can be measured; "
+            "call module.requires_grad_(True) first"
+        )
+    if frozen:
+        subject.notes.append(f"{frozen} of {len(parameters)} parameter tensors are frozen and left out of gradients")
+
+
+def _reset(subject: Subject) -> None:
+    for part in subject.module.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
+
+def _restore(module: nn.Module, buffers: list[Tensor]) -> None:
+    with torch.no_grad():
+        for buffer, before in zip(module.buffers(), buffers, strict=True):
+            buffer.copy_(before)

@@ -1,0 +1,153 @@
+"""`Tape`: one real forward pass, with the tensor behind every node of the computation graph.
+
+It is the recorder of `archcast.graphs` run on real tensors, so that what is measured at a tensor belongs to a node by
+construction. Two things differ from the network's own forward pass:
+
+- Batch normalisation uses the statistics of the batch and leaves its running averages alone (`BatchNorm.BATCH`), or
+  does nothing (`BatchNorm.SKIP`, as SynFlow wants it). The module stays in evaluation mode: no dropout, no drop path.
+- Operations in place run out of place, so that the value before them is still there for the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archcast.graphs.calls import Call
+from archcast.graphs.canonical import survivors
+from archcast.graphs.graph import ComputationGraph, Node
+from archcast.graphs.recording import Recorder, tensors_in
+
+_NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
+_OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
+    "__iadd__": torch.add, "__isub__": torch.sub, "__imul__": torch.mul, "__itruediv__": torch.div,
+    "__idiv__": torch.div, "relu_": torch.relu, "sigmoid_": torch.sigmoid, "tanh_": torch.tanh,
+}  # fmt: skip
+
+
+class BatchNorm(Enum):
+    """What normalisations do: batch statistics, statistics of each sample alone, or nothing (all kinds of them)."""
+
+    BATCH = "batch"
+    SAMPLE = "sample"
+    SKIP = "skip"
+
+
+class Tape(Recorder):
+    """A recorder that keeps the tensors.
+
+    Args:
+        parameters: the parameters of the network, each distinct one once.
+        norm: what normalisation layers do.
+
+    Attributes:
+        results: value -> tensor; a value is the number of a recorded node.
+        calls: value -> the call that made it.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], norm: BatchNorm = BatchNorm.BATCH) -> None:
+        self.parameters = list({id(p): p for p in parameters}.values())
+        super().__init__(self.parameters)
+        self.norm = norm
+        self.results: dict[int, Tensor] = {}
+        self.calls: dict[int, Call] = {}
+        self._versions: dict[int, int] = {}
+
+    def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in _NORMALISATIONS:
+            return normalise(self.norm, name, func, args, kwargs)
+        if name in _OUT_OF_PLACE and not args[0].is_leaf:
+            return _OUT_OF_PLACE[name](*args, **kwargs)
+        if kwargs.get("inplace") is True:
+            kwargs = {**kwargs, "inplace": False}
+        return func(*args, **kwargs)
+
+    def input(self, tensor: Tensor) -> None:
+        super().input(tensor)
+        self.results[len(self.nodes) - 1] = tensor
+
+    def _bind(self, call: Call, made: Any, *, known: bool) -> None:
+        first = len(self.nodes)
+        super()._bind(call, made, known=known)
+        for value in range(first, len(self.nodes)):
+            self.calls[value] = call
+
+    def _add(self, node: Node, inputs: tuple[int, ...], params: frozenset[int], result: Tensor | None) -> int:
+        value = super()._add(node, inputs, params, result)
+        if result is not None:
+            self.results[value] = result
+            self._versions[value] = result._version
+        return value
+
+    def intact(self, value: int) -> Tensor | None:
+        """The tensor of a value, None where the network has overwritten it or it never existed on its own."""
+        tensor = self.results.get(value)
+        return tensor if tensor is not None and tensor._version == self._versions.get(value, 0) else None
+
+    def owners(self) -> dict[int, int]:
+        """Parameter -> the value that uses it first; parameters no value uses are absent."""
+        owners: dict[int, int] = {}
+        for value, used in enumerate(self.used):
+            for index in used:
+                owners.setdefault(index, value)
+        return owners
+
+    def places(self, outputs: Any, graph: ComputationGraph) -> dict[int, int]:
+        """Value -> position in `canonicalise(graph)`, where `graph` is this tape's own graph of `outputs`.
+
+        A value whose node was fused into another belongs to the first surviving node that reads it.
+        """
+        ends = [value for tensor in tensors_in(outputs) if (value := self.value_of(tensor)) is not None]
+        live = self.reached(list(dict.fromkeys(ends)))
+        position = {old: new for new, old in enumerate(survivors(graph))}
+        places: dict[int, int] = {}
+        reader: dict[int, int] = {}
+        for old in range(len(graph) - 1, -1, -1):
+            place = position.get(old, reader.get(old))
+            if place is None:
+                continue
+            if old < len(live):
+                places[live[old]] = place
+            for source in graph.inputs_of(old).tolist():
+                reader[source] = place
+        return places
+
+
+def normalise(
+    norm: BatchNorm, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
+    """The result of a normalisation under `norm`."""
+    if norm is BatchNorm.SKIP:
+        result: Tensor = args[0].clone()
+        return result
+    if name != "batch_norm":
+        result = func(*args, **kwargs)
+        return result
+    given = dict(zip(("input", "running_mean", "running_var", "weight", "bias", "training"), args, strict=False))
+    given.update(kwargs)
+    x, weight, bias, eps = given["input"], given.get("weight"), given.get("bias"), kwargs.get("eps", 1e-5)
+    if len(args) > 7:
+        eps = args[7]
+    if norm is BatchNorm.SAMPLE and x.dim() > 2:
+        return torch.nn.functional.instance_norm(x, None, None, weight, bias, True, 0.0, eps)
+    return torch.nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+
+
+class Normalisations(torch.overrides.TorchFunctionMode):
+    """The same treatment of normalisations without recording anything."""
+
+    def __init__(self, norm: BatchNorm = BatchNorm.BATCH) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _NORMALISATIONS and func is getattr(torch.nn.functional, name, None):
+            return normalise(self.norm, name, func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
