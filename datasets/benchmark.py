@@ -76,10 +76,10 @@ class Benchmark:
 
     @cached_property
     def space(self) -> SearchSpace[Any]:
-        """The search space, at the image size of the task."""
+        """The search space, at the image size and with the decoder of the task."""
         from archcast.datasets.spaces import get_space
 
-        space = get_space(label_source(self.name).space or self.name)
+        space = get_space(label_source(self.name).space or self.name).for_task(self.task)
         shape = INPUT_SHAPES.get(self.task)
         return space if shape is None else type(space)(shape)
 

@@ -25,8 +25,15 @@ NUM_CLASSES: dict[str, int] = {
     "imagenet16-120": 120,
     "imagenet1k": 1000,
     "svhn": 10,
+    "taskonomy-scene": 63,
+    "taskonomy-object": 75,
+    "taskonomy-jigsaw": 1000,
+    "taskonomy-room-layout": 9,
+    "taskonomy-segmentation": 17,
+    "taskonomy-normal": 3,
+    "taskonomy-autoencoder": 3,
 }
-"""Task name -> number of classes of its classifier."""
+"""Task name -> number of classes of its classifier, or of values or channels where it has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +120,8 @@ _MODULES: dict[str, str] = {
     "nasbench101-full": "archcast.datasets.labels_nasbench101_full",
     "nas-bench-macro": "archcast.datasets.labels_macro",
     "nats-sss": "archcast.datasets.labels_nats_sss",
+    "transnas101-micro": "archcast.datasets.labels_transnas101:MICRO",
+    "transnas101-macro": "archcast.datasets.labels_transnas101:MACRO",
     "zoo-torchvision": "archcast.datasets.labels_zoo:TORCHVISION",
     "zoo-torchvision-v2": "archcast.datasets.labels_zoo:TORCHVISION_V2",
     "zoo-pytorchcv": "archcast.datasets.labels_zoo:PYTORCHCV",

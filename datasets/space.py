@@ -132,6 +132,15 @@ class SearchSpace(ABC, Generic[A]):
         del spec
         return self.input_shape
 
+    def for_task(self, task: str) -> SearchSpace[A]:
+        """The space with the images and the decoder of `task`; itself where the networks are the same for every task.
+
+        Raises:
+            UnknownNameError: the networks depend on the task, and there is no such task.
+        """
+        del task
+        return self
+
     def small(self) -> SearchSpace[A]:
         """The space whose networks stand in for these where running them is too dear (`archcast.proxies`).
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from archcast.datasets.nasbench101 import NASBench101
 from archcast.datasets.nasbench201 import NASBench201
 from archcast.datasets.nasbench_macro import NASBenchMacro
 from archcast.datasets.nats_sss import NatsSizeSpace
 from archcast.datasets.space import SearchSpace
+from archcast.datasets.transnas101_macro import TransNas101Macro
+from archcast.datasets.transnas101_micro import TransNas101Micro
 from archcast.datasets.zoo_space import PytorchcvZoo, TorchvisionZoo
 from archcast.errors import UnknownNameError
-from archcast.graphs.graph import ComputationGraph
+from archcast.graphs.graph import ComputationGraph, Shape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "nasbench101": NASBench101(),
     "nasbench201": NASBench201(),
     "nas-bench-macro": NASBenchMacro(),
     "nats-sss": NatsSizeSpace(),
+    "transnas101-micro": TransNas101Micro(),
+    "transnas101-macro": TransNas101Macro(),
     "zoo-torchvision": TorchvisionZoo(),
     "zoo-pytorchcv": PytorchcvZoo(),
 }
@@ -54,4 +63,4 @@ def build_spec(prefix: str, spec: str) -> tuple[Callable[[], nn.Module], Shape]:
     """
     space = get_space(prefix)
     space.parse(spec)
-    return partial(space.module, spec, space.classes), space.input_shape
+    return partial(space.module, spec, space.classes), space.input_shape_of(spec)

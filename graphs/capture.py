@@ -17,6 +17,8 @@ SPEC_RESOLVERS: dict[str, str] = {
     "nasbench101": "archcast.datasets.spaces:capture_spec",
     "nas-bench-macro": "archcast.datasets.spaces:capture_spec",
     "nats-sss": "archcast.datasets.spaces:capture_spec",
+    "transnas101-micro": "archcast.datasets.spaces:capture_spec",
+    "transnas101-macro": "archcast.datasets.spaces:capture_spec",
 }
 """Prefix of a benchmark spec -> "module:function" that turns (prefix, spec) into a graph.
 
