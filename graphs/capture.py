@@ -19,6 +19,9 @@ SPEC_RESOLVERS: dict[str, str] = {
     "nats-sss": "archcast.datasets.spaces:capture_spec",
     "transnas101-micro": "archcast.datasets.spaces:capture_spec",
     "transnas101-macro": "archcast.datasets.spaces:capture_spec",
+    "accel-nasbench": "archcast.datasets.spaces:capture_spec",
+    "ofa-mobilenetv3": "archcast.datasets.spaces:capture_spec",
+    "ofa-mobilenetv3-mcofa": "archcast.datasets.spaces:capture_spec",
 }
 """Prefix of a benchmark spec -> "module:function" that turns (prefix, spec) into a graph.
 
