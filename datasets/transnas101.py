@@ -83,10 +83,8 @@ class TransNasSpace(SearchSpace[A]):
 
     def for_task(self, task: str) -> Self:
         """The space with the images and the decoder of `task`."""
-        if task == "svhn":
-            return type(self)((1, 3, 32, 32))
         if task not in DECODERS:
-            raise UnknownNameError(f"{self.name} has no task {task!r}; it has: {', '.join([*DECODERS, 'svhn'])}")
+            raise UnknownNameError(f"{self.name} has no task {task!r}; it has: {', '.join(DECODERS)}")
         return type(self)(decoder=DECODERS[task])
 
     def small(self) -> Self:

@@ -39,6 +39,24 @@ BAD = {
         "0111111001111100011110000111000001100000010000000:i-c1-c1-c1-c1-c1-o",
     ],
     "nas-bench-macro": ["0201210", "020121000", "02012103", "0201210a", "٠٢٠١٢١٠٠"],
+    "transnas101-micro": [
+        "64-41414-basic",
+        "64-41414-1_02_33",
+        "64-41414-1_02_334",
+        "64-41414-1-02-333",
+        "32-41414-1_02_333",
+        "64-41414-١_02_333",
+    ],
+    "transnas101-macro": [
+        "64-1234-1_02_333",
+        "64-123-basic",
+        "64-1231231-basic",
+        "64-1111-basic",
+        "64-2222-basic",
+        "64-333332-basic",
+        "64-1235-basic",
+        "64-basic",
+    ],
     "nats-sss": [
         "16:24:32:40",
         "16:24:32:40:64:64",
@@ -121,7 +139,7 @@ def test_a_batch_holds_the_graphs_of_its_specs(space: SearchSpace[Any]) -> None:
     batch = space.stamp([*specs, specs[0]])
     assert batch.names == tuple(f"{space.name}:{spec}" for spec in [*specs, specs[0]])
     for graph, spec in zip(batch, [*specs, specs[0]], strict=True):
-        alone = space.graph(spec)
+        alone = space.graph(spec, 10)
         assert graph.nodes == alone.nodes
         assert np.array_equal(graph.edge_index, alone.edge_index)
 
@@ -150,8 +168,9 @@ def test_no_specs_give_an_empty_batch(space: SearchSpace[Any]) -> None:
 def test_classes_and_images_change_the_graph(space: SearchSpace[Any]) -> None:
     spec = space.example
     assert space.graph(spec, 100).shapes[-1] == (1, 100)
-    small = type(space)(input_shape=(1, 3, 16, 16)).graph(spec)
-    assert small.shapes[0] == (1, 3, 16, 16)
+    shape = (1, 3, 2 * space.multiple, 2 * space.multiple)
+    small = type(space)(input_shape=shape).graph(spec)
+    assert small.shapes[0] == shape
     assert small.params == space.graph(spec).params
     assert small.macs < space.graph(spec).macs
 
@@ -159,7 +178,7 @@ def test_classes_and_images_change_the_graph(space: SearchSpace[Any]) -> None:
 @spaces
 @pytest.mark.parametrize("shape", [(1, 3, 30, 32), (2, 3, 32, 32), (3, 32, 32), (1, 0, 32, 32), (1, 3, 0, 0)])
 def test_image_shapes_that_do_not_fit_are_refused(space: SearchSpace[Any], shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="multiples of 8"):
+    with pytest.raises(ConfigError, match=f"multiples of {space.multiple}"):
         type(space)(input_shape=shape)
 
 

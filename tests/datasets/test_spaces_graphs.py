@@ -28,6 +28,8 @@ CORNERS = {
         "010001001110000001000001000001000000:i-mp-c1-mp-c3-o",
     ],
     "nas-bench-macro": ["00000000", "11111111", "22222222"],
+    "transnas101-micro": [f"64-41414-{op}_{op}{op}_{op}{op}{op}" for op in range(4)],
+    "transnas101-macro": ["64-4111-basic", "64-444311-basic"],
     "nats-sss": ["8:8:8:8:8", "64:8:64:8:64"],
 }
 
@@ -55,11 +57,13 @@ def test_stamped_equals_captured_on_corners(name: str, spec: str) -> None:
 
 @spaces
 def test_stamped_equals_captured_with_other_classes_and_images(space: SearchSpace[Any]) -> None:
-    check(type(space)(input_shape=(1, 1, 16, 16)), [space.example], num_classes=120)
+    size = 2 * space.multiple
+    check(type(space)(input_shape=(1, 1, size, size)), [space.example], num_classes=120)
 
 
 @spaces
 def test_modules_run_forward_and_backward(space: SearchSpace[Any]) -> None:
+    space = space.small()
     module = space.module(space.example, num_classes=7)
     logits = module(torch.randn(2, *space.input_shape[1:]))
     assert logits.shape == (2, 7)
