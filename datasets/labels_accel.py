@@ -52,6 +52,11 @@ def read_file(path: Path) -> LabelTable:
     except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{path} is not the table of Accel-NASBench ({reason}); get it again") from error
+    broken = np.flatnonzero(~np.isfinite(values[["val_top1", "macs", "params"]]).all(axis=1))
+    if len(broken):
+        raise DataError(
+            f"{path}: network {frame['id'].iloc[broken[0]]} lacks its accuracy or size; get the table again"
+        )
     space = AccelNASBench()
     strange = next((spec for spec in specs if not space.contains(spec)), None)
     if strange is not None:
