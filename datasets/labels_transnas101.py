@@ -2,7 +2,9 @@
 
 Scene, object, jigsaw: top-1 accuracy. Segmentation: pixel accuracy. Surface normals and autoencoder: structural
 similarity. Room layout: the negative loss. The trainings lasted 25 epochs (scene, object, room layout), 10 (jigsaw) or
-30 (segmentation, normals, autoencoder). 192 cells also have an accuracy on SVHN (10 classes, not by the same authors).
+30 (segmentation, normals, autoencoder). 192 cells also have an accuracy on SVHN, measured by the authors of
+NAS-Bench-Suite-Zero (Krishnakumar et al., NeurIPS 2022); their scores on Spherical CIFAR-100 and NinaPro are not
+offered, because images of 60 x 60 and 16 x 52 do not divide by the stride of 32.
 """
 
 from __future__ import annotations

@@ -2,8 +2,12 @@
 
 A network is a stem of two stride-2 convolutions (64 channels, a quarter of the resolution), four to six modules of two
 blocks each, and the decoder of its task. The code of a module says what its first block does: 2 and 4 double the
-channels, 3 and 4 halve the resolution. Built after the authors' released code; NASLib's own graph of these networks
-differs from it (its heads have 63 scene and 100 object classes).
+channels, 3 and 4 halve the resolution.
+
+Layers, decoders and start values are those of the authors' released code. Three things differ: sums are added one by
+one instead of stacked; the nine tiles of a jigsaw run as one batch, so that in training batch norm sees them together;
+and the classifier of scene has 63 outputs, as in the published tables of proxies, where the released configuration
+selects 47. The discriminator that trains the generative decoders is no part of the network.
 """
 
 from __future__ import annotations
@@ -88,7 +92,7 @@ class TransNasSpace(SearchSpace[A]):
         return type(self)(decoder=DECODERS[task])
 
     def small(self) -> Self:
-        """At most 64 x 64 pixels, a quarter of the channels, one block a module: about a thousandth of the MACs."""
+        """At most 64 x 64 pixels, a quarter of the channels, one block a module: about 1/500 of the MACs."""
         _, channels, height, width = self.input_shape
         return type(self)(
             (1, channels, min(height, 64), min(width, 64)),
