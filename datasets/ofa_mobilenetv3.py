@@ -135,7 +135,7 @@ class OFAMobileNetV3(SearchSpace[SubNetwork]):
     @property
     def size(self) -> int:
         block = len(KERNELS) * len(self.supernet.expansions)
-        return len(IMAGE_SIZES) * int(sum(block**depth for depth in DEPTHS)) ** STAGES
+        return len(IMAGE_SIZES) * int(sum(block**depth for depth in DEPTHS) ** STAGES)
 
     def all_specs(self) -> Iterator[str]:
         block = list(product(KERNELS, self.supernet.expansions))
