@@ -54,7 +54,7 @@ class Source:
         """Where labels of this benchmark are on this machine: a table, else the package; None where there are none."""
         for folder in data_folders():
             for table in self.tables:
-                if (folder / table).is_file():
+                if (folder / table).exists():  # an unpacked archive is a folder
                     return folder / table
         found = importlib.util.find_spec(self.package) if self.package else None
         return Path(found.origin).parent if found is not None and found.origin else None

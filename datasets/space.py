@@ -116,6 +116,8 @@ class SearchSpace(ABC, Generic[A]):
         """
         from archcast.graphs.capture import capture
 
+        for spec in specs:
+            self.parse(spec)  # a bad spec is a SpecError, not what capture makes of it
         names = self.graph_names(specs)
         return GraphBatch.from_graphs(
             capture(partial(self.module, spec, num_classes), self.input_shape, name=name)

@@ -7,11 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from archcast.datasets.accel_nasbench import AccelNASBench
+from archcast.datasets.autoformer import AutoFormer, ViTBenchAutoFormer
+from archcast.datasets.darts import Darts
 from archcast.datasets.nasbench101 import NASBench101
 from archcast.datasets.nasbench201 import NASBench201
 from archcast.datasets.nasbench_macro import NASBenchMacro
 from archcast.datasets.nats_sss import NatsSizeSpace
 from archcast.datasets.ofa_mobilenetv3 import MemoryOptimizedOFA, OFAMobileNetV3
+from archcast.datasets.pit import PiT
 from archcast.datasets.space import SearchSpace
 from archcast.datasets.transnas101_macro import TransNas101Macro
 from archcast.datasets.transnas101_micro import TransNas101Micro
@@ -29,6 +32,10 @@ SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "nats-sss": NatsSizeSpace(),
     "transnas101-micro": TransNas101Micro(),
     "transnas101-macro": TransNas101Macro(),
+    "darts": Darts(),
+    "autoformer": AutoFormer(),
+    "vit-bench-autoformer": ViTBenchAutoFormer(),
+    "pit": PiT(),
     "accel-nasbench": AccelNASBench(),
     "ofa-mobilenetv3": OFAMobileNetV3(),
     "ofa-mobilenetv3-mcofa": MemoryOptimizedOFA(),
