@@ -11,20 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from archcast.datasets.autoformer_stamping import Layer, Stamper
 from archcast.datasets.space import SearchSpace
-from archcast.graphs.graph import Shape
+from archcast.graphs.capture import capture
+from archcast.graphs.graph import ComputationGraph, GraphBatch, Shape
 
 if TYPE_CHECKING:
     from torch import nn
-
-Layer = tuple[int, float]
-"""Heads and MLP ratio."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,10 @@ class AutoFormer(SearchSpace[Transformer]):
     relative: ClassVar[bool] = True
     eps: ClassVar[float] = 1e-5
 
+    def __init__(self, input_shape: Shape | None = None) -> None:
+        super().__init__(input_shape)
+        self._stampers: dict[int, Stamper] = {}
+
     def parse(self, spec: str) -> Transformer:
         if not isinstance(spec, str):
             raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
@@ -138,9 +141,11 @@ class AutoFormer(SearchSpace[Transformer]):
         return self.format(self.parse(spec))
 
     def module(self, spec: str, num_classes: int = 10) -> nn.Module:
+        return self._network(self.parse(spec), num_classes)
+
+    def _network(self, network: Transformer, num_classes: int) -> nn.Module:
         from archcast.datasets.autoformer_module import Network
 
-        network = self.parse(spec)
         _, channels, height, width = self.input_shape
         return Network(
             network.embedding,
@@ -151,6 +156,16 @@ class AutoFormer(SearchSpace[Transformer]):
             relative=self.relative,
             eps=self.eps,
         )
+
+    def stamp(self, specs: Sequence[str], num_classes: int = 10) -> GraphBatch:
+        networks = [self.parse(spec) for spec in specs]
+        if num_classes not in self._stampers:
+            self._stampers[num_classes] = Stamper(partial(self._captured, num_classes))
+        pairs = [(network.embedding, network.layers) for network in networks]
+        return self._stampers[num_classes].stamp(pairs, self.graph_names(specs))
+
+    def _captured(self, num_classes: int, embedding: int, layers: tuple[Layer, ...]) -> ComputationGraph:
+        return capture(partial(self._network, Transformer(embedding, layers), num_classes), self.input_shape)
 
     def small(self) -> SearchSpace[Transformer]:
         """The same networks on 64 x 64 pixels: 16 patches instead of 196."""
