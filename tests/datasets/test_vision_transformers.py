@@ -89,9 +89,9 @@ def test_relative_positions_follow_their_formula() -> None:
 def test_distances_are_clipped_and_the_class_token_has_its_own() -> None:
     distances = token_distances(1, 20)
     assert set(distances.horizontal[0].flatten().tolist()) == {0}
-    assert distances.horizontal[:, 0].unique().tolist() == [0]
+    assert set(distances.horizontal[:, 0].flatten().tolist()) == {0}
     assert distances.horizontal[1, 1:].tolist() == [*range(15, 30), *[29] * 5]
-    assert distances.vertical[1:, 1:].unique().tolist() == [15]
+    assert set(distances.vertical[1:, 1:].flatten().tolist()) == {15}
 
 
 @spaces
@@ -132,13 +132,13 @@ def test_images_smaller_than_a_patch_are_refused() -> None:
 
 
 AF_ENTRY: dict[str, Any] = {
-    "arch": {"hidden_dim": 216, "depth": 12, "num_heads": [3, 4] * 6, "mlp_ratio": [3.5] * 11 + [4.0},
+    "arch": {"hidden_dim": 216, "depth": 12, "num_heads": [3, 4] * 6, "mlp_ratio": [3.5] * 11 + [4.0]},
     "c100_base_acc": 70.5,
     "c100_kd_acc": 75.5,
     "flower_base_acc": 60.0,
 }
 PIT_ENTRY: dict[str, Any] = {
-    "arch": {"base_dim": 24, "mlp_ratio": 6, "depth": [1, 8, 4], "num_heads": [2, 2, 4},
+    "arch": {"base_dim": 24, "mlp_ratio": 6, "depth": [1, 8, 4], "num_heads": [2, 2, 4]},
     "c100_base_acc": 71.5,
     "c100_kd_acc": 77.5,
 }
