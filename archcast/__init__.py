@@ -30,9 +30,11 @@ _PUBLIC: dict[str, str] = {
     "capture": "archcast.graphs.capture",
     "encode": "archcast.encoders.features",
     "get_space": "archcast.datasets.spaces",
+    "Measurements": "archcast.proxies.measure",
     "list_benchmarks": "archcast.datasets.benchmark",
     "list_tasks": "archcast.datasets.benchmark",
     "load_benchmark": "archcast.datasets.benchmark",
+    "measure": "archcast.proxies.measure",
     "predict": "archcast.predictor.api",
     "read_table": "archcast.datasets.tables",
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from archcast.graphs.calls import Call
 from archcast.proxies.sample_gradients import sample_gradient
-from archcast.proxies.subject import Inputs, Subject, logits_of
+from archcast.proxies.subject import Subject, first_samples, logits_of
 from archcast.proxies.tape import BatchNorm, Tape
 
 SAMPLES = 8
@@ -23,7 +25,7 @@ def fisher_information(subject: Subject) -> Tensor:
 
     Each sample is normalised by its own statistics, so that samples do not mix.
     """
-    positional, named = _few(subject.inputs(), SAMPLES)
+    positional, named = first_samples(subject.inputs(), SAMPLES)
     with torch.enable_grad():
         for tensor in (*positional, *named.values()):
             if tensor.is_floating_point():
@@ -49,11 +51,6 @@ def fisher_information(subject: Subject) -> Tensor:
         rows.append(torch.stack([_first_entry(tape, value, role, by_value[value]) for value, role in entries], dim=1))
     jacobian = torch.stack(rows, dim=1).double()  # [samples, directions, n]
     return torch.einsum("bci,bcj->ij", jacobian, jacobian) / len(jacobian)
-
-
-def _few(inputs: Inputs, limit: int) -> Inputs:
-    positional, named = inputs
-    return tuple(t[:limit] for t in positional), {key: t[:limit] for key, t in named.items()}
 
 
 def _entries(tape: Tape) -> list[tuple[int, str]]:
@@ -101,14 +98,10 @@ def _first_entry(tape: Tape, value: int, role: str, gradient: Tensor | None) -> 
 def _weight_entry(call: Call, gradient: Tensor) -> Tensor:
     x = call.arg(0, "input").detach()
     if call.name == "linear":
-        return (gradient[..., 0] * x[..., 0]).reshape(len(x), -1).sum(dim=1)
+        return cast(Tensor, (gradient[..., 0] * x[..., 0]).reshape(len(x), -1).sum(dim=1))
     weight = call.arg(1, "weight").detach()[:1, :1]
-    narrow = Call(call.name, (x[:, :1], weight, None, *call.args[3:6], 1), {}, call.result, [x], call.before, call.values)
+    narrow = Call(call.name, (x[:, :1], weight, None), {}, call.result, [x], call.before, call.values)
     for position, name in ((3, "stride"), (4, "padding"), (5, "dilation")):
         narrow.kwargs[name] = call.arg(position, name, 0 if name == "padding" else 1)
-    narrow.args = narrow.args[:3]
-    narrow.kwargs["groups"] = 1
     share = sample_gradient(narrow, gradient[:, :1], [weight])
     return share[:, 0] if share is not None else x.new_zeros(len(x))
-
-

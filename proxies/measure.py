@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from archcast.errors import ArchcastError, ConfigError, NetworkError
@@ -115,7 +114,7 @@ def _evaluate(
         except UnmeasurableError as error:
             scores[proxy.name], missing[proxy.name] = math.nan, str(error)
             continue
-        except (RuntimeError, NotImplementedError, torch.linalg.LinAlgError) as error:
+        except (RuntimeError, NotImplementedError) as error:
             # An operation of the network without the derivative that this proxy needs; the others go on.
             scores[proxy.name], missing[proxy.name] = math.nan, f"{type(error).__name__}: {_one_line(error)}"
             continue
@@ -157,5 +156,3 @@ def _canonical(raw: ComputationGraph) -> ComputationGraph:
     from archcast.graphs.canonical import canonicalise
 
     return canonicalise(raw)
-
-

@@ -7,7 +7,8 @@
 | `input_gradient` | a backward pass without weight gradients | jacob_cov, epe_nas |
 | `sample_gradients` | one product a layer | zico, gradsign, ntk |
 | `linear` | forward and backward of one sample, double precision | synflow |
-| `perturbed` | one forward pass | zen |
+| `white` | two forward passes of four samples | zen |
+| `hessian_gradient` | first and second derivatives of four samples | grasp |
 
 Everything is a function of (network, weights, batch, seed).
 """
@@ -27,12 +28,17 @@ from archcast.errors import NetworkError
 from archcast.graphs.recording import tensors_in
 from archcast.proxies.sample_gradients import sample_gradient
 from archcast.proxies.stages import block_ends
-from archcast.proxies.subject import Subject, logits_of
+from archcast.proxies.subject import Subject, first_samples, logits_of
 from archcast.proxies.tape import BatchNorm, Tape
 
-_ACTIVATIONS = frozenset(
-    "Relu LeakyRelu PRelu Clip Elu Selu Celu Gelu Swish HardSwish Mish HardTanh Tanh Softplus Softsign".split()
-)
+_ACTIVATIONS = frozenset({
+    "Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Swish", "HardSwish", "Mish", "HardTanh",
+    "Tanh", "Softplus", "Softsign",
+})  # fmt: skip
+HESSIAN_SAMPLES = 4
+"""Second derivatives cost several passes; a few samples rank networks as well as the batch does."""
+
+WHITE_SAMPLES = 4
 _KEPT_SAMPLE_GRADIENTS = 400_000_000  # bytes; above that they are computed again for each statistic
 
 
@@ -91,11 +97,13 @@ class Passes:
         if not self.logits.requires_grad:
             raise UnmeasurableError("no gradient: the output does not depend on the parameters differentiably")
         with torch.enable_grad():
-            if self.logits.shape[1] > 1:
-                return F.cross_entropy(self.logits.float(), self.labels)
-            generator = torch.Generator().manual_seed(self.subject.seed)
-            target = torch.randn(self.logits.shape, generator=generator).to(self.logits)
-            return F.mse_loss(self.logits, target)
+            return self._loss_of(self.logits)
+
+    def _loss_of(self, logits: Tensor) -> Tensor:
+        if logits.shape[1] > 1:
+            return F.cross_entropy(logits.float(), self.labels[: len(logits)])
+        generator = torch.Generator().manual_seed(self.subject.seed)
+        return F.mse_loss(logits, torch.randn(logits.shape, generator=generator).to(logits))
 
     @cached_property
     def weights(self) -> dict[int, list[Tensor]]:
@@ -113,9 +121,7 @@ class Passes:
     def _loss_gradients(self) -> tuple[dict[int, list[Tensor]], dict[int, Tensor]]:
         weights = [weight for group in self.weights.values() for weight in group]
         outputs = {value: tensor for value in self.weights if (tensor := self._output(value)) is not None}
-        gradients = torch.autograd.grad(
-            self.loss, [*weights, *outputs.values()], retain_graph=True, allow_unused=True
-        )
+        gradients = torch.autograd.grad(self.loss, [*weights, *outputs.values()], retain_graph=True, allow_unused=True)
         iterator = iter(gradients)
         by_weight = {
             value: [_or_zero(next(iterator), weight) for weight in group] for value, group in self.weights.items()
@@ -214,22 +220,19 @@ class Passes:
             raise UnmeasurableError("the linearised network leaves double precision; it is too deep for synflow")
         return tape, {value: [part.detach() for part in group] for value, group in saliency.items()}
 
-
     @cached_property
     def hessian_gradient(self) -> dict[int, list[Tensor]]:
-        """Value -> Hessian of the loss times its gradient, for each of its `weights`."""
+        """Value -> Hessian of the loss of the first samples times its gradient, for each of its `weights`."""
         flat = [weight for group in self.weights.values() for weight in group]
+        positional, named = first_samples(self.subject.inputs(), HESSIAN_SAMPLES)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            gradients = torch.autograd.grad(
-                self.loss, flat, create_graph=True, retain_graph=True, allow_unused=True
-            )
+            loss = self._loss_of(self.subject.run((positional, named)))
+            gradients = torch.autograd.grad(loss, flat, create_graph=True, allow_unused=True)
             product = sum((g.detach() * g).sum() for g in gradients if g is not None and g.requires_grad)
             if not isinstance(product, Tensor):
                 raise UnmeasurableError("the gradient does not depend on the weights")
-            products = iter(torch.autograd.grad(product, flat, retain_graph=True, allow_unused=True))
-        return {
-            value: [_or_zero(next(products), weight) for weight in group] for value, group in self.weights.items()
-        }
+            products = iter(torch.autograd.grad(product, flat, allow_unused=True))
+        return {value: [_or_zero(next(products), weight) for weight in group] for value, group in self.weights.items()}
 
     @cached_property
     def _codes(self) -> dict[int, Tensor]:
@@ -259,13 +262,12 @@ class Passes:
 
     @cached_property
     def sample_patterns(self) -> dict[int, Tensor]:
-        """Activation -> the distinct patterns of its units over the first 16 samples, as whole numbers."""
+        """Activation -> `[2^16]` which patterns over the first 16 samples its units show."""
         found = {}
         for value, code in self._codes.items():
             few = code[:16]
             weights = 2.0 ** torch.arange(len(few), device=few.device)
-            patterns = (weights @ few.float()).to(torch.int64)
-            found[value] = torch.bincount(patterns, minlength=1).nonzero().flatten()
+            found[value] = torch.bincount((weights @ few.float()).long(), minlength=2 ** len(few)) > 0
         return found
 
     @cached_property
@@ -277,17 +279,30 @@ class Passes:
         return [value for value in found if self._output(value) is not None]
 
     @cached_property
-    def perturbed(self) -> float:
-        """Mean absolute change of the last block's features when noise of scale .01 is added to the input."""
+    def white(self) -> tuple[Tape, float]:
+        """A pass of a few white samples through weights drawn from N(0, 1), and how its features change.
+
+        The change is that of the last block's features when noise of scale .01 is added to the input: absolute, summed
+        over units, mean over samples.
+        """
         if not self.blocks:
             raise UnmeasurableError("the network has no features with positions before its output")
-        (positional, named), (noise, named_noise) = self.subject.inputs(), self.subject.inputs(1)
+        generator = torch.Generator().manual_seed(self.subject.seed)
+
+        def standard_normal(tensor: Tensor) -> Tensor:
+            if tensor.dim() < 2:
+                return tensor
+            return torch.randn(tensor.shape, generator=generator).to(tensor)
+
+        positional, named = first_samples(self.subject.inputs(2, white=True), WHITE_SAMPLES)
+        noise, named_noise = first_samples(self.subject.inputs(3, white=True), WHITE_SAMPLES)
         moved = tuple(map(_moved, positional, noise))
-        with torch.no_grad():
-            tape, _ = self.subject.record((moved, {key: _moved(t, named_noise[key]) for key, t in named.items()}))
+        with torch.no_grad(), self.subject.substituted(standard_normal):
+            tape, _ = self.subject.record((positional, named))
+            other, _ = self.subject.record((moved, {key: _moved(t, named_noise[key]) for key, t in named.items()}))
         last = self.blocks[-1]
-        change = (tape.results[last] - self.tape.results[last].detach()).abs()
-        return float(change.flatten(1).sum(dim=1).mean())
+        change = (tape.results[last] - other.results[last]).abs()
+        return tape, float(change.flatten(1).sum(dim=1).mean())
 
 
 def _moved(tensor: Tensor, noise: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from archcast.graphs.calls import Call
 def sample_gradient(call: Call, gradient: Tensor, weights: list[Tensor]) -> Tensor | None:
     """`[B, P]` shares that add up to the gradient of the weight of `call`; None if this kind of call is not covered.
 
+    The P entries come in the order (group, output, kernel, input channel).
+
     Args:
         call: a recorded convolution or matrix product.
         gradient: gradient of some scalar for the result of `call`.
@@ -32,31 +34,45 @@ def sample_gradient(call: Call, gradient: Tensor, weights: list[Tensor]) -> Tens
 
 
 def _convolution(call: Call, gradient: Tensor, weight: Tensor) -> Tensor | None:
-    """Per sample: gradient `[O, L]` times unfolded input `[C k k, L]`, in each group."""
+    """Per sample and group: output gradient `[O, L]` times the patches of the input `[L, k k C]`."""
     x = call.arg(0, "input").detach()
-    stride, padding, dilation = (call.arg(i, n, d) for i, n, d in ((3, "stride", 1), (4, "padding", 0), (5, "dilation", 1)))
-    groups = int(call.arg(6, "groups", 1))
+    padding = call.arg(4, "padding", 0)
     if isinstance(padding, str):
         return None
-    kernel = weight.shape[2:]
+    groups = int(call.arg(6, "groups", 1))
     if call.name == "conv1d":
-        x, kernel = x.unsqueeze(2), (1, *kernel)
-        stride, padding, dilation = (1, _first(stride)), (0, _first(padding)), (1, _first(dilation))
-    batch = x.shape[0]
-    if tuple(kernel) == (1, 1) and _is(padding, 0):
-        step = (stride, stride) if isinstance(stride, int) else tuple(stride)
-        columns = x[:, :, :: step[0], :: step[-1]].flatten(2)
-    else:
-        columns = F.unfold(x, tuple(kernel), dilation, padding, stride)
-    size = weight[0].numel()
-    columns = columns.reshape(batch * groups, size, -1)
-    g = gradient.reshape(batch * groups, weight.shape[0] // groups, -1)
-    return torch.bmm(g, columns.transpose(1, 2)).reshape(batch, -1)
+        x, gradient = x.unsqueeze(2), gradient.unsqueeze(2)
+    axes = weight.dim() - 2
+    stride, dilation = _pair(call.arg(3, "stride", 1), 1, axes), _pair(call.arg(5, "dilation", 1), 1, axes)
+    kernel = (1, *weight.shape[2:])[-2:]
+    patches = _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
+    batch, positions = x.shape[0], gradient.shape[2] * gradient.shape[3]
+    g = gradient.permute(0, 2, 3, 1).reshape(batch, positions, groups, -1)
+    if groups == 1:
+        return torch.bmm(g[:, :, 0].transpose(1, 2), patches.reshape(batch, positions, -1)).flatten(1)
+    patches = patches.reshape(batch, positions, -1, groups, x.shape[1] // groups)
+    return torch.einsum("bpgo,bpkgc->bgokc", g, patches).flatten(1)
 
 
-def _first(item: Any) -> int:
-    return int(item[0]) if isinstance(item, (tuple, list)) else int(item)
+def _patches(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    size: tuple[int, ...],
+) -> Tensor:
+    """`[B, H', W', kh, kw, C]` a view of the padded input with channels last; `size` is (H', W')."""
+    x = x.permute(0, 2, 3, 1)
+    if any(padding):
+        x = F.pad(x, (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    x = x.contiguous()
+    b, h, w, c = x.stride()
+    shape = (x.shape[0], *size, *kernel, x.shape[3])
+    return x.as_strided(shape, (b, h * stride[0], w * stride[1], h * dilation[0], w * dilation[1], c))
 
 
-def _is(item: Any, number: int) -> bool:
-    return all(part == number for part in item) if isinstance(item, (tuple, list)) else item == number
+def _pair(item: Any, first: int, axes: int) -> tuple[int, int]:
+    """Sizes of two axes; a convolution with one axis gets `first` in front."""
+    sizes = tuple(item) if isinstance(item, (tuple, list)) else (item,) * axes
+    return (first, int(sizes[0])) if axes == 1 else (int(sizes[0]), int(sizes[-1]))

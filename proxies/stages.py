@@ -10,7 +10,7 @@ _WEIGHTED = frozenset({"conv", "linear", "attention", "recurrent"})
 
 
 def channel_rows(tensor: Tensor) -> Tensor:
-    """`[B, positions, C]`: maps `[B, C, H, W]` channels last, tokens `[B, L, C]` as they are, vectors with one position."""
+    """`[B, positions, C]`: maps `[B, C, H, W]` with channels last, tokens `[B, L, C]`, vectors with one position."""
     if tensor.dim() >= 4:
         return tensor.flatten(2).transpose(1, 2)
     return tensor if tensor.dim() == 3 else tensor.reshape(tensor.shape[0], 1, -1)
@@ -19,8 +19,8 @@ def channel_rows(tensor: Tensor) -> Tensor:
 def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int]) -> list[int]:
     """The values at the end of each block, in order; the input and the logits are none.
 
-    A value is a cut if every edge from the nodes up to it into later ones leaves from it. Between two cuts that count there is
-    at least one layer with weights; of several cuts without one between them the last counts. Only maps and
+    A value is a cut if every edge from the nodes up to it into later ones leaves from it. Between two cuts that count
+    there is at least one layer with weights; of several cuts without one between them the last counts. Only maps and
     tokens (three axes and more) are taken.
     """
     last_reader: dict[int, int] = {}

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from archcast.errors import NetworkError
 from archcast.graphs.calls import Call
 from archcast.graphs.canonical import survivors
 from archcast.graphs.graph import ComputationGraph, Node
@@ -47,6 +48,7 @@ class Tape(Recorder):
     Attributes:
         results: value -> tensor; a value is the number of a recorded node.
         calls: value -> the call that made it.
+        inverse_deviations: id of the result of a batch normalisation -> `[C]` 1 / standard deviation it multiplied by.
     """
 
     def __init__(self, parameters: Iterable[Tensor], norm: BatchNorm = BatchNorm.BATCH) -> None:
@@ -55,9 +57,14 @@ class Tape(Recorder):
         self.norm = norm
         self.results: dict[int, Tensor] = {}
         self.calls: dict[int, Call] = {}
+        self.inverse_deviations: dict[int, Tensor] = {}
         self._versions: dict[int, int] = {}
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name == "batch_norm" and self.norm is BatchNorm.BATCH:
+            result, inverse = batch_normalised(*batch_norm_arguments(args, kwargs))
+            self.inverse_deviations[id(result)] = inverse
+            return result
         if name in _NORMALISATIONS:
             return normalise(self.norm, name, func, args, kwargs)
         if name in _OUT_OF_PLACE and not args[0].is_leaf:
@@ -125,16 +132,28 @@ def normalise(
         result: Tensor = args[0].clone()
         return result
     if name != "batch_norm":
-        result = func(*args, **kwargs)
-        return result
-    given = dict(zip(("input", "running_mean", "running_var", "weight", "bias", "training"), args, strict=False))
-    given.update(kwargs)
-    x, weight, bias, eps = given["input"], given.get("weight"), given.get("bias"), kwargs.get("eps", 1e-5)
-    if len(args) > 7:
-        eps = args[7]
+        return cast(Tensor, func(*args, **kwargs))
+    x, weight, bias, eps = batch_norm_arguments(args, kwargs)
     if norm is BatchNorm.SAMPLE and x.dim() > 2:
         return torch.nn.functional.instance_norm(x, None, None, weight, bias, True, 0.0, eps)
-    return torch.nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
+    return batch_normalised(x, weight, bias, eps)[0]
+
+
+def batch_norm_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
+    """Input, weight, bias and epsilon of a call of `torch.nn.functional.batch_norm`."""
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    return given["input"], given.get("weight"), given.get("bias"), float(given.get("eps", 1e-5))
+
+
+def batch_normalised(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """The input normalised by the statistics of the batch, and `[C]` the inverse standard deviations."""
+    if x.numel() == x.shape[1]:
+        raise NetworkError("a batch normalisation sees one value per channel; take a larger batch or input_shape")
+    result, _, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+    return result, inverse.detach()
 
 
 class Normalisations(torch.overrides.TorchFunctionMode):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from archcast.proxies.passes import Passes, UnmeasurableError
@@ -26,7 +28,7 @@ def progressivity(passes: Passes, _nodes: NodeValues) -> float:
     values = list(nodes(passes).values())
     if len(values) < 2:
         raise UnmeasurableError("the network has fewer than two blocks")
-    return min(after - before for before, after in zip(values, values[1:], strict=False))
+    return min(after - before for before, after in pairwise(values))
 
 
 PROXIES = (

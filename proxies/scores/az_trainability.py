@@ -18,7 +18,7 @@ def nodes(passes: Passes) -> NodeValues:
     found = {}
     for start, end in zip(passes.blocks, passes.blocks[1:], strict=False):
         output, source = passes.tape.results[end], passes.tape.results[start]
-        signs = torch.randint(2, output.shape, generator=generator).to(output) * 2 - 1
+        signs = torch.empty_like(output).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
         (arrived,) = torch.autograd.grad(output, source, signs, retain_graph=True, allow_unused=True)
         if arrived is None or torch.equal(arrived, signs):
             continue

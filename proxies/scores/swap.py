@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from archcast.proxies.passes import Passes
 from archcast.proxies.proxy import NodeValues, Proxy
 
@@ -13,11 +15,11 @@ _MEAN_PARAMS, _SPREAD = 1e6, 1e6
 
 def nodes(passes: Passes) -> NodeValues:
     """Distinct patterns among the units of each activation."""
-    return {value: float(len(patterns)) for value, patterns in passes.sample_patterns.items()}
+    return {value: float(patterns.sum()) for value, patterns in passes.sample_patterns.items()}
 
 
 def score(passes: Passes, _nodes: NodeValues) -> float:
-    return float(len(set().union(*(patterns.tolist() for patterns in passes.sample_patterns.values()))))
+    return float(torch.stack(list(passes.sample_patterns.values())).any(dim=0).sum())
 
 
 def regularised(passes: Passes, values: NodeValues) -> float:

@@ -24,8 +24,8 @@ PROXIES = (
     Proxy(
         name="vkdnw",
         paper="Tybl and Neumann, CVPR 2025",
-        formula="n + entropy of the normalised deciles of the spectrum of the n x n Fisher information of one weight of "
-        "each parameter tensor",
+        formula="n + entropy of the normalised deciles of the spectrum of the n x n Fisher information, one weight of "
+        "each of the n parameter tensors",
         sign=1,
         unit="tensors + nats",
         invariances="scale of the Fisher information",

@@ -1,45 +1,33 @@
 """Zen-NAS (Lin et al., "Zen-NAS: a zero-shot NAS for high-performance deep image recognition", ICCV 2021).
 
-The paper draws all weights from N(0, 1). In front of a batch normalisation the scale of a weight only changes the
-variance that the normalisation divides by, so the weights the network has are used as they are and each
-variance is divided by the mean square of the weight before it: one forward pass less.
+All weights are drawn from N(0, 1). As in the released code, what a batch normalisation divided by is read from its
+running variance after two passes at momentum .1: v = .81 + .19 variance.
 """
 
 from __future__ import annotations
 
 import math
 
-
 from archcast.proxies.passes import Passes, UnmeasurableError
 from archcast.proxies.proxy import NodeValues, Proxy
 
-PERTURBATION = 1e-2
+KEPT = 0.9**2
+"""What is left of the initial running variance 1 after two passes at momentum .1."""
 
 
 def nodes(passes: Passes) -> NodeValues:
-    """log of the root mean variance that each batch normalisation divides by, in units of N(0, 1) weights."""
-    tape = passes.tape
+    """log of the root mean running variance of each batch normalisation."""
+    tape, _ = passes.white
     found = {}
-    for value, call in tape.calls.items():
-        if tape.nodes[value].op != "BatchNormalization":
-            continue
-        x = call.arg(0, "input").detach()
-        axes = [0, *range(2, x.dim())]
-        variance = float(x.var(dim=axes, unbiased=False).mean())
-        if variance > 0:
-            found[value] = 0.5 * math.log(variance / _weight_square(passes, call))
+    for value, node in enumerate(tape.nodes):
+        inverse = tape.inverse_deviations.get(id(tape.results.get(value)))
+        if node.op == "BatchNormalization" and inverse is not None:
+            found[value] = 0.5 * math.log(KEPT + (1 - KEPT) * float(inverse.double().pow(-2).mean()))
     return found
 
 
-def _weight_square(passes: Passes, call: object) -> float:
-    """Mean square of the weights of the layer whose output is normalised; 1 where it is no layer with weights."""
-    source = passes.tape.value_of(call.tensors[0])  # type: ignore[attr-defined]
-    group = passes.weights.get(source, []) if source is not None else []
-    return float(group[0].detach().pow(2).mean()) if len(group) == 1 else 1.0
-
-
 def score(passes: Passes, values: NodeValues) -> float:
-    change = passes.perturbed
+    _, change = passes.white
     if change <= 0 or not math.isfinite(change):
         raise UnmeasurableError("the features do not change with the input")
     return math.log(change) + sum(values.values())
@@ -49,11 +37,11 @@ PROXIES = (
     Proxy(
         name="zen",
         paper="Lin et al., ICCV 2021",
-        formula="log E|f(x) - f(x + .01 n)| + sum over batch norms of log root mean variance, f before global pooling",
+        formula="log E|f(x) - f(x + .01 n)| + sum over batch norms of log root mean v, f before global pooling",
         sign=1,
         unit="nats",
-        invariances="scale of a weight in front of a normalisation",
-        reads="inputs",
+        invariances="the weights the network has",
+        reads="white noise",
         cost="fast",
         nodes=nodes,
         score=score,
