@@ -30,20 +30,24 @@ _PUBLIC: dict[str, str] = {
     "capture": "archcast.graphs.capture",
     "encode": "archcast.encoders.features",
     "get_space": "archcast.datasets.spaces",
-    "Measurements": "archcast.proxies.measure",
+    "Measurements": "archcast.proxies.measurement",
     "list_benchmarks": "archcast.datasets.benchmark",
     "list_tasks": "archcast.datasets.benchmark",
     "load_benchmark": "archcast.datasets.benchmark",
-    "measure": "archcast.proxies.measure",
+    "measure": "archcast.proxies.measurement",
     "predict": "archcast.predictor.api",
     "read_table": "archcast.datasets.tables",
 }
 """Public name -> the module that holds it; imported on first use, so that `import archcast` stays light."""
 
+_FOLDERS = ("graphs", "proxies", "encoders", "predictor")
+
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FOLDERS:
+        return importlib.import_module(f"archcast.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'archcast' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)

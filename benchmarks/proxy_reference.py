@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from archcast.datasets.home import find_table
 from archcast.datasets.labels_parquet import read_parquet
-from archcast.proxies.score import score
+from archcast.proxies.scoring import score
 
 RESULT = Path(__file__).parent / "results" / "proxy_reference.csv"
 PUBLISHED = {

@@ -91,7 +91,7 @@ def _first_entry(tape: Tape, value: int, role: str, gradient: Tensor | None) -> 
         scale, shift = call.arg(positions[0], "weight").detach(), call.arg(positions[1], "bias")
         first = output[..., 0] if last else output[:, 0]
         first = (first - (shift.detach()[0] if shift is not None else 0.0)) / scale[0]
-        return (g * first).reshape(len(g), -1).sum(dim=1)
+        return cast(Tensor, (g * first).reshape(len(g), -1).sum(dim=1))
     return _weight_entry(call, gradient)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from archcast.datasets.cache import content_key, source_recipe
 from archcast.datasets.home import home_folder
 from archcast.errors import StorageError
-from archcast.proxies.measure import Measurements
+from archcast.proxies.measurement import Measurements
 
 
 class MeasurementStore:
@@ -82,7 +82,17 @@ def recipe() -> str:
     return source_recipe([*measuring, *sorted((folder / "scores").glob("*.py"))])
 
 
-_MEASURING = ("fisher_information", "measure", "passes", "proxy", "sample_gradients", "stages", "subject", "tape")
+_MEASURING = (
+    "fisher_information",
+    "measurement",
+    "noise",
+    "passes",
+    "proxy",
+    "sample_gradients",
+    "stages",
+    "subject",
+    "tape",
+)
 
 
 def _pack(measurements: Measurements) -> bytes:

@@ -17,7 +17,7 @@ from archcast.errors import ArchcastError, ConfigError
 from archcast.graphs.capture import InputShape, canonical
 from archcast.graphs.modules import Buildable, buildable
 from archcast.graphs.tracing import trace
-from archcast.proxies.measure import BATCH, Measurements, measure
+from archcast.proxies.measurement import BATCH, Measurements, measure
 from archcast.proxies.proxy import chosen
 from archcast.proxies.store import MeasurementStore, measurement_key
 
