@@ -26,6 +26,10 @@ SPEC_RESOLVERS: dict[str, str] = {
     "accel-nasbench": "archcast.datasets.spaces:capture_spec",
     "ofa-mobilenetv3": "archcast.datasets.spaces:capture_spec",
     "ofa-mobilenetv3-mcofa": "archcast.datasets.spaces:capture_spec",
+    "mini-cells": "archcast.datasets.spaces:capture_spec",
+    "mini-shapes": "archcast.datasets.spaces:capture_spec",
+    "mini-transformers": "archcast.datasets.spaces:capture_spec",
+    "mini-mixers": "archcast.datasets.spaces:capture_spec",
 }
 """Prefix of a benchmark spec -> "module:function" that turns (prefix, spec) into a graph.
 
@@ -76,7 +80,7 @@ FrontEnd = Callable[[Any, InputShape | None, str], ComputationGraph]
 
 
 def _front_end(network: Any) -> FrontEnd:
-    if isinstance(network, str) and not network.lower().endswith(".onnx") and not Path(network).exists():
+    if isinstance(network, str) and not network.lower().endswith(".onnx") and not is_path(network):
         return _from_name
     if isinstance(network, (str, Path)) or type(network).__name__ == "ModelProto":
         return _from_onnx
@@ -88,6 +92,14 @@ def _front_end(network: Any) -> FrontEnd:
         f"a {type(network).__name__} is not a network; give a torch.nn.Module, a callable that returns one, an ONNX "
         "file or model, an ExportedProgram, a zoo name such as 'timm:resnet50', or a benchmark spec"
     )
+
+
+def is_path(text: str) -> bool:
+    """Whether `text` names a file or folder that exists."""
+    try:
+        return Path(text).exists()
+    except OSError:  # specs of some spaces are longer than a file name may be
+        return False
 
 
 def _from_name(network: str, input_shape: InputShape | None, name: str) -> ComputationGraph:

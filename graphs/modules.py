@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from archcast.errors import NetworkError, UnknownNameError
-from archcast.graphs.capture import SPEC_RESOLVERS, ZOOS, InputShape
+from archcast.graphs.capture import SPEC_RESOLVERS, ZOOS, InputShape, is_path
 from archcast.graphs.feeds import Feed, feed_of
 from archcast.graphs.graph import ComputationGraph
 
@@ -56,7 +56,7 @@ def buildable(network: Any, input_shape: InputShape | None = None) -> Buildable:
 
 
 def _buildable(network: Any) -> Buildable:
-    if isinstance(network, str) and not network.lower().endswith(".onnx") and not Path(network).exists():
+    if isinstance(network, str) and not network.lower().endswith(".onnx") and not is_path(network):
         return _from_name(network)
     if isinstance(network, (str, Path)) or type(network).__name__ == "ModelProto":
         return _from_onnx(network)

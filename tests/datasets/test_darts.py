@@ -17,7 +17,7 @@ from archcast.datasets.darts import CONFIGURATION_PREFIX, Darts
 from archcast.datasets.darts_module import Network
 from archcast.datasets.labels_darts import read_folder
 from archcast.errors import ConfigError, DataError, MissingDataError, SpecError
-from archcast.graphs.capture import capture
+from archcast.graphs.capture import capture, is_path
 
 NB301 = Darts()
 CIFAR = Darts(channels=36, layers=20)
@@ -150,6 +150,13 @@ def test_printed_genotypes_are_the_specs() -> None:
     assert "|concat~4+5+6;reduce:" in text
     assert text.endswith("|concat~3+4+6")
     assert NB301.format(NB301.parse(text)) == text
+
+
+def test_long_specs_are_captured_by_name() -> None:
+    """They are longer than a file name may be."""
+    graph = capture(f"darts:{NB301.example}")
+    assert graph.nodes == NB301.graph(NB301.example).nodes
+    assert not is_path(f"darts:{NB301.example}")
 
 
 def test_order_of_inputs_and_nodes_does_not_matter() -> None:
