@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from archcast.datasets.accel_nasbench import AccelNASBench
 from archcast.datasets.autoformer import AutoFormer, ViTBenchAutoFormer
 from archcast.datasets.darts import Darts
+from archcast.datasets.mini_cells import MiniCells
+from archcast.datasets.mini_mixers import MiniMixers
+from archcast.datasets.mini_shapes import MiniShapes
+from archcast.datasets.mini_transformers import MiniTransformers
 from archcast.datasets.nasbench101 import NASBench101
 from archcast.datasets.nasbench201 import NASBench201
 from archcast.datasets.nasbench_macro import NASBenchMacro
@@ -39,6 +43,10 @@ SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "accel-nasbench": AccelNASBench(),
     "ofa-mobilenetv3": OFAMobileNetV3(),
     "ofa-mobilenetv3-mcofa": MemoryOptimizedOFA(),
+    "mini-cells": MiniCells(),
+    "mini-shapes": MiniShapes(),
+    "mini-transformers": MiniTransformers(),
+    "mini-mixers": MiniMixers(),
     "zoo-torchvision": TorchvisionZoo(),
     "zoo-pytorchcv": PytorchcvZoo(),
 }

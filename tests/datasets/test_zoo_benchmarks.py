@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -101,12 +103,12 @@ def test_pytorchcv_errors_become_accuracies(task: str, count: int, name: str, sc
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo_space.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'archcast\[zoo\]'"):
         zoo_space.pytorchcv_rows.__wrapped__()
 
 
 def test_a_pytorchcv_without_its_table_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo_space, "_METADATA", zoo_space.Path("nowhere.csv"))
+    monkeypatch.setattr(zoo_space, "_METADATA", Path("nowhere.csv"))
     with pytest.raises(MissingDataError, match=r"nowhere\.csv"):
         zoo_space.pytorchcv_rows.__wrapped__()
