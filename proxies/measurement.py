@@ -16,7 +16,7 @@ from archcast.graphs.capture import InputShape
 from archcast.graphs.graph import ComputationGraph
 from archcast.graphs.modules import buildable
 from archcast.proxies.passes import Passes, UnmeasurableError
-from archcast.proxies.proxy import NodeValues, Proxy, chosen
+from archcast.proxies.proxy import NodeValues, Proxy, chosen, total
 from archcast.proxies.subject import prepared
 
 BATCH = 16
@@ -110,12 +110,13 @@ def _evaluate(
     for proxy in wanted:
         try:
             nodes = proxy.nodes(passes)
+            if not nodes and proxy.score is total:
+                raise UnmeasurableError("no layer of the network has what it sums up")
             value = proxy.score(passes, nodes)
-        except UnmeasurableError as error:
+        except (UnmeasurableError, ArchcastError) as error:
             scores[proxy.name], missing[proxy.name] = math.nan, str(error)
             continue
-        except (RuntimeError, NotImplementedError) as error:
-            # An operation of the network without the derivative that this proxy needs; the others go on.
+        except Exception as error:  # an operation without the derivative it needs, a forward that wants this very batch
             scores[proxy.name], missing[proxy.name] = math.nan, f"{type(error).__name__}: {_one_line(error)}"
             continue
         if not math.isfinite(value):

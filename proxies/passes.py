@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from archcast.errors import NetworkError
+from archcast.graphs.graph_layers import message_passing_layers
 from archcast.graphs.recording import tensors_in
 from archcast.proxies.sample_gradients import sample_gradient
 from archcast.proxies.stages import block_ends
@@ -40,6 +41,9 @@ HESSIAN_SAMPLES = 4
 
 WHITE_SAMPLES = 4
 _KEPT_SAMPLE_GRADIENTS = 400_000_000  # bytes; above that they are computed again for each statistic
+
+
+_NO_GRADIENT = "no gradient: the output does not depend on the parameters differentiably"
 
 
 class UnmeasurableError(Exception):
@@ -75,12 +79,19 @@ class Passes:
         """`[B, C]` with their graph.
 
         Raises:
-            NetworkError: they are not finite.
+            NetworkError: they are not finite, or not one row per sample.
         """
         with torch.enable_grad():
             logits = logits_of(self.outputs)
         if not bool(torch.isfinite(logits).all()):
-            raise NetworkError("the outputs of the network are not finite (NaN or infinity) on standard normal inputs")
+            raise NetworkError(
+                "the outputs of the network are not finite (NaN or infinity) on noise; check its weights"
+            )
+        if len(logits) != self.subject.batch and not message_passing_layers(self.subject.module):
+            raise NetworkError(
+                f"the output has {len(logits)} rows for a batch of {self.subject.batch}; the first axis of inputs and "
+                "outputs must be that of the samples: wrap the network in a module that sees to that"
+            )
         return logits
 
     @cached_property
@@ -95,7 +106,7 @@ class Passes:
             UnmeasurableError: nothing in the network can receive a gradient.
         """
         if not self.logits.requires_grad:
-            raise UnmeasurableError("no gradient: the output does not depend on the parameters differentiably")
+            raise UnmeasurableError(_NO_GRADIENT)
         with torch.enable_grad():
             return self._loss_of(self.logits)
 
@@ -148,6 +159,8 @@ class Passes:
         source = next((t for t in self._inputs if t.requires_grad), None)
         if source is None:
             raise UnmeasurableError("no gradient: the network has no floating-point input")
+        if not self.logits.requires_grad:
+            raise UnmeasurableError(_NO_GRADIENT)
         outputs = {value: tensor for value in self.weights if (tensor := self._output(value)) is not None}
         gradients = torch.autograd.grad(
             self.logits.sum(), [source, *outputs.values()], retain_graph=True, allow_unused=True
@@ -206,6 +219,8 @@ class Passes:
             with torch.enable_grad():
                 tape, outputs = subject.record((tuple(slots), named), BatchNorm.SKIP)
                 logits = logits_of(outputs)
+                if not logits.requires_grad:
+                    raise UnmeasurableError(_NO_GRADIENT)
                 owned: dict[int, list[Tensor]] = {}
                 for index, value in sorted(tape.owners().items()):
                     weight = tape.parameters[index]
@@ -227,6 +242,8 @@ class Passes:
         positional, named = first_samples(self.subject.inputs(), HESSIAN_SAMPLES)
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             loss = self._loss_of(self.subject.run((positional, named)))
+            if not loss.requires_grad:
+                raise UnmeasurableError(_NO_GRADIENT)
             gradients = torch.autograd.grad(loss, flat, create_graph=True, allow_unused=True)
             product = sum((g.detach() * g).sum() for g in gradients if g is not None and g.requires_grad)
             if not isinstance(product, Tensor):
