@@ -5,7 +5,8 @@
 Every network is trained by the same recipe (`RECIPE`) on `cluttered_digits`; the seed decides initial weights and order
 of the images, the images are always the same. One row per training (space, spec, seed, accuracy in percent, epochs,
 processor seconds) is appended to `datasets/mini_pools.csv` as soon as it is known; rows that are there are not trained
-again, so a stopped run goes on where it was. Needs `pip install 'archcast[benchmarks]'`.
+again, so a stopped run goes on where it was and a second process can help (`--backwards`). Needs mlxtend, which
+`pip install 'archcast[benchmarks]'` brings.
 """
 
 from __future__ import annotations
@@ -141,22 +142,27 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument(
+        "--backwards", action="store_true", help="start from the end: a second process beside the first"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    done = finished(arguments.output)
     pools = [sample_pool(SPACES[name], arguments.count) for name in arguments.spaces]
     trainings = [
         (name, spec, seed)
         for specs in zip(*pools, strict=True)  # all pools grow together
         for name, spec in zip(arguments.spaces, specs, strict=True)
         for seed in range(arguments.seeds)
-        if (name, spec, seed) not in done
     ]
     data = load()
-    bar = tqdm(trainings, "trainings")
-    for name, spec, seed in bar:
+    bar = tqdm(trainings[:: -1 if arguments.backwards else 1], "trainings")
+    for training in bar:
+        if training in finished(arguments.output):
+            continue
+        name, spec, seed = training
         row = measure(SPACES[name], spec, seed, data)
-        append(arguments.output, row)
+        if training not in finished(arguments.output):  # by another process in the meantime
+            append(arguments.output, row)
         bar.set_postfix_str(f"{name} {row['accuracy']:.1f} % in {row['seconds']:.1f} s")
 
 
