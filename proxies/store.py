@@ -86,6 +86,7 @@ _MEASURING = (
     "fisher_information",
     "measurement",
     "noise",
+    "pass_state",
     "passes",
     "proxy",
     "sample_gradients",

@@ -18,6 +18,7 @@ from archcast.graphs.modules import Buildable
 from archcast.graphs.recording import tensors_in
 from archcast.graphs.tracing import borrowed, float_type
 from archcast.proxies.noise import input_noise
+from archcast.proxies.pass_state import PassState, borrowed_randomness, seed_everything
 from archcast.proxies.tape import BatchNorm, Normalisations, Tape
 
 Inputs = tuple[tuple[Tensor, ...], dict[str, Tensor]]
@@ -38,6 +39,7 @@ class Subject:
         feed: shapes and kinds of its inputs, batch included.
         seed: of inputs and labels.
         notes: what a reader of the measurements should know.
+        state: puts back what a forward pass changes.
     """
 
     module: nn.Module
@@ -45,6 +47,15 @@ class Subject:
     seed: int
     device: torch.device
     notes: list[str] = field(default_factory=list)
+    state: PassState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = PassState(self.module, self.seed)
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @property
     def batch(self) -> int:
@@ -88,16 +99,18 @@ class Subject:
         """Run the network under a tape; its inputs require gradients where they are floating point."""
         tape = Tape(self.module.parameters(), norm)
         positional, named = inputs
-        with as_single_nodes(self.module, tape), tape:
+        with self.state.one_pass(), as_single_nodes(self.module, tape), tape:
             for tensor in (*positional, *named.values()):
                 tape.input(tensor)
             outputs = self.module(*positional, **named, **self.feed.constants)
+        for text in self.state.notes():
+            self.note(text)
         return tape, outputs
 
     def run(self, inputs: Inputs, norm: BatchNorm = BatchNorm.BATCH) -> Tensor:
         """Logits of a pass that is not recorded."""
         positional, named = inputs
-        with Normalisations(norm):
+        with self.state.one_pass(), Normalisations(norm):
             return logits_of(self.module(*positional, **named, **self.feed.constants))
 
     @contextlib.contextmanager
@@ -116,11 +129,20 @@ class Subject:
                     if id(tensor) not in made:
                         made[id(tensor)] = _changed(tensor, change)
                     store[key] = made[id(tensor)]
+            _flatten_weights(self.module)
             yield
         finally:
             for store, original in zip(stores, originals, strict=True):
                 store.clear()
                 store.update(original)
+            _flatten_weights(self.module)
+
+
+def _flatten_weights(module: nn.Module) -> None:
+    """Recurrent layers run on a list of their own; make it the parameters they have now."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            part._flat_weights = [getattr(part, name, None) for name in part._flat_weights_names]
 
 
 def _changed(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -161,15 +183,13 @@ def prepared(
         NetworkError: the network cannot be built, or has no parameters.
     """
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with borrowed_randomness(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(seed)
+        seed_everything(seed)
         module = network.build()
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-            raise CaptureError("the network has lazy layers without shapes; run it once on a real input first")
+        _refuse(module)
         feed = _batched(network.feed(module) if network.feed else feed_of(module), module, batch)
-        buffers = [buffer.detach().clone() for buffer in module.buffers()]
-        with borrowed(module, device), _channels_last(module):
+        with borrowed(module, device), _own_weights(module):
             for part in module.modules():
                 if getattr(part, "inplace", False) is True:
                     part.inplace = False  # type: ignore[assignment]  # `borrowed` puts it back
@@ -177,22 +197,33 @@ def prepared(
             _count_frozen(subject)
             if fresh:
                 _reset(subject)
-            try:
-                yield subject
-            finally:
-                _restore(module, buffers)
+            yield subject
+
+
+def _refuse(module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise CaptureError("a TorchScript module hides its operations; give the Python module, or ONNX")
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise CaptureError("the network has lazy layers without shapes; run it once on a real input first")
+        if parameter.is_complex():
+            raise NetworkError(f"{name} is complex; proxies are defined for real weights only")
 
 
 @contextlib.contextmanager
-def _channels_last(module: nn.Module) -> Iterator[None]:
-    """Kernels with channels last inside the block: convolutions of few channels run twice as fast on a CPU."""
-    kernels = [(parameter, parameter.data) for parameter in module.parameters() if parameter.dim() == 4]
+def _own_weights(module: nn.Module) -> Iterator[None]:
+    """Copies of the weights inside the block, so that nothing can write to the originals.
+
+    Kernels get their channels last: convolutions of few channels run twice as fast on a CPU.
+    """
+    originals = [(parameter, parameter.data) for parameter in module.parameters()]
     try:
-        for parameter, data in kernels:
-            parameter.data = data.contiguous(memory_format=torch.channels_last)
+        for parameter, data in originals:
+            layout = torch.channels_last if data.dim() == 4 else torch.preserve_format
+            parameter.data = data.clone(memory_format=layout)
         yield
     finally:
-        for parameter, data in kernels:
+        for parameter, data in originals:
             parameter.data = data
 
 
@@ -225,9 +256,3 @@ def _reset(subject: Subject) -> None:
         reset = getattr(part, "reset_parameters", None)
         if callable(reset):
             reset()
-
-
-def _restore(module: nn.Module, buffers: list[Tensor]) -> None:
-    with torch.no_grad():
-        for buffer, before in zip(module.buffers(), buffers, strict=True):
-            buffer.copy_(before)
