@@ -40,6 +40,7 @@ class Subject:
         seed: of inputs and labels.
         notes: what a reader of the measurements should know.
         state: puts back what a forward pass changes.
+        in_place: whether operations in place run as the network has them; only where its result depends on that.
     """
 
     module: nn.Module
@@ -48,9 +49,11 @@ class Subject:
     device: torch.device
     notes: list[str] = field(default_factory=list)
     state: PassState = field(init=False)
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         self.state = PassState(self.module, self.seed)
+        self._overwriting = [part for part in self.module.modules() if getattr(part, "inplace", False) is True]
 
     def note(self, text: str) -> None:
         """Add a note, once."""
@@ -97,20 +100,59 @@ class Subject:
 
     def record(self, inputs: Inputs, norm: BatchNorm = BatchNorm.BATCH) -> tuple[Tape, Any]:
         """Run the network under a tape; its inputs require gradients where they are floating point."""
-        tape = Tape(self.module.parameters(), norm)
-        positional, named = inputs
-        with self.state.one_pass(), as_single_nodes(self.module, tape), tape:
-            for tensor in (*positional, *named.values()):
-                tape.input(tensor)
-            outputs = self.module(*positional, **named, **self.feed.constants)
+        tape, outputs = self._record(inputs, norm)
+        if tape.stale:
+            self.in_place = True
+            tape, outputs = self._record(inputs, norm)
+        if tape.reads_data:
+            self.note("control flow depends on values: what is measured is the path that noise takes")
         for text in self.state.notes():
             self.note(text)
         return tape, outputs
 
+    def _record(self, inputs: Inputs, norm: BatchNorm) -> tuple[Tape, Any]:
+        tape = Tape(self.module.parameters(), norm, in_place=self.in_place)
+        positional, named = inputs
+        with self.state.one_pass(), self._parts_out_of_place(tape), as_single_nodes(self.module, tape), tape:
+            fed = {id(tensor): self._fed(tape, tensor) for tensor in (*positional, *named.values())}
+            outputs = self.module(
+                *(fed[id(tensor)] for tensor in positional),
+                **{key: fed[id(tensor)] for key, tensor in named.items()},
+                **self.feed.constants,
+            )
+        tape.look_for_stale(outputs)
+        return tape, outputs
+
+    def _fed(self, tape: Tape, tensor: Tensor) -> Tensor:
+        """What the network gets for an input: a copy if it may overwrite it; gradients are those of the input."""
+        fed = tensor.clone() if self.in_place else tensor
+        tape.input(fed)
+        tape.results[len(tape.nodes) - 1] = tensor
+        return fed
+
+    @contextlib.contextmanager
+    def _parts_out_of_place(self, tape: Tape | None = None) -> Iterator[None]:
+        """Inside the block layers with `inplace=True` leave their input as it is, and tell `tape` so."""
+        if self.in_place:
+            yield
+            return
+        hooks = []
+        for part in self._overwriting:
+            part.inplace = False  # type: ignore[assignment]
+            if tape is not None:
+                hooks.append(part.register_forward_hook(lambda _part, given, _made, tape=tape: tape.spare(given[0])))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for part in self._overwriting:
+                part.inplace = True  # type: ignore[assignment]
+
     def run(self, inputs: Inputs, norm: BatchNorm = BatchNorm.BATCH) -> Tensor:
         """Logits of a pass that is not recorded."""
         positional, named = inputs
-        with self.state.one_pass(), Normalisations(norm):
+        with self.state.one_pass(), self._parts_out_of_place(), Normalisations(norm):
             return logits_of(self.module(*positional, **named, **self.feed.constants))
 
     @contextlib.contextmanager
@@ -190,9 +232,6 @@ def prepared(
         _refuse(module)
         feed = _batched(network.feed(module) if network.feed else feed_of(module), module, batch)
         with borrowed(module, device), _own_weights(module):
-            for part in module.modules():
-                if getattr(part, "inplace", False) is True:
-                    part.inplace = False  # type: ignore[assignment]  # `borrowed` puts it back
             subject = Subject(module, feed, seed, device)
             _count_frozen(subject)
             if fresh:
@@ -247,6 +286,8 @@ def _count_frozen(subject: Subject) -> None:
             "all parameters of the network are frozen (requires_grad=False): no gradient can be measured; "
             "call module.requires_grad_(True) first"
         )
+    if float_type(subject.module) in (torch.float16, torch.bfloat16):
+        subject.note(f"measured in the precision of the weights, {float_type(subject.module)}")
     if frozen:
         subject.notes.append(f"{frozen} of {len(parameters)} parameter tensors are frozen and left out of gradients")
 

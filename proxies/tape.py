@@ -5,7 +5,8 @@ construction. Two things differ from the network's own forward pass:
 
 - Batch normalisation uses the statistics of the batch and leaves its running averages alone (`BatchNorm.BATCH`), or
   does nothing (`BatchNorm.SKIP`, as SynFlow wants it). The module stays in evaluation mode: no dropout, no drop path.
-- Operations in place run out of place, so that the value before them is still there for the backward pass.
+- Operations in place run out of place, so that the value before them is still there for the backward pass. A network
+  that later reads what such an operation should have overwritten is noticed (`Tape.stale`) and recorded as it is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _OUT_OF_PLACE: dict[str, Callable[..., Any]] = {
     "__iadd__": torch.add, "__isub__": torch.sub, "__imul__": torch.mul, "__itruediv__": torch.div,
     "__idiv__": torch.div, "relu_": torch.relu, "sigmoid_": torch.sigmoid, "tanh_": torch.tanh,
 }  # fmt: skip
+_SHAPE_ONLY = frozenset({"__get__", "size", "dim", "numel", "is_floating_point", "__len__"})
+_READS = frozenset({"__bool__", "__int__", "__float__", "__index__", "item", "tolist"})
 
 
 class BatchNorm(Enum):
@@ -44,14 +47,19 @@ class Tape(Recorder):
     Args:
         parameters: the parameters of the network, each distinct one once.
         norm: what normalisation layers do.
+        in_place: run operations in place as the network has them.
 
     Attributes:
+        stale: the network read a tensor that it had overwritten, so that it must be recorded with `in_place`.
+        reads_data: the network turned values into Python numbers, as control flow that depends on data does.
         results: value -> tensor; a value is the number of a recorded node.
         calls: value -> the call that made it.
         inverse_deviations: id of the result of a batch normalisation -> `[C]` 1 / standard deviation it multiplied by.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], norm: BatchNorm = BatchNorm.BATCH) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], norm: BatchNorm = BatchNorm.BATCH, *, in_place: bool = False
+    ) -> None:
         self.parameters = list({id(p): p for p in parameters}.values())
         super().__init__(self.parameters)
         self.norm = norm
@@ -59,6 +67,27 @@ class Tape(Recorder):
         self.calls: dict[int, Call] = {}
         self.inverse_deviations: dict[int, Tensor] = {}
         self._versions: dict[int, int] = {}
+        self.in_place = in_place
+        self.stale = False
+        self.reads_data = False
+        self._spared: set[int] = set()  # storages that the network itself would have overwritten
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if self._spared and name not in _SHAPE_ONLY:
+            self.look_for_stale((args, kwargs))
+        if name in _READS and args and self.value_of(args[0]) is not None:
+            self.reads_data = True
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def spare(self, tensor: Tensor) -> None:
+        """Note that `tensor` was to be overwritten, and was not."""
+        self._spared.add(tensor.untyped_storage()._cdata)
+
+    def look_for_stale(self, item: Any) -> None:
+        self.stale = self.stale or any(t.untyped_storage()._cdata in self._spared for t in tensors_in(item))
 
     def run(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name == "batch_norm" and self.norm is BatchNorm.BATCH:
@@ -67,9 +96,13 @@ class Tape(Recorder):
             return result
         if name in _NORMALISATIONS:
             return normalise(self.norm, name, func, args, kwargs)
-        if name in _OUT_OF_PLACE and not args[0].is_leaf:
+        if self.in_place:
+            return func(*args, **kwargs)
+        if name in _OUT_OF_PLACE and (args[0].requires_grad or not args[0].is_leaf):
+            self.spare(args[0])
             return _OUT_OF_PLACE[name](*args, **kwargs)
         if kwargs.get("inplace") is True:
+            self.spare(args[0] if args else kwargs["input"])
             kwargs = {**kwargs, "inplace": False}
         return func(*args, **kwargs)
 
