@@ -21,7 +21,13 @@ _SMOOTHING = 0.05
 
 def fisher_information(subject: Subject) -> Tensor:
     """`[n, n]` mean over samples of J^T (diag(p) - p p^T) J, J the gradient of the logits for the first entry of each
-    parameter tensor of a convolution, matrix product or normalisation, p the smoothed class probabilities.
+    parameter tensor of a convolution, matrix product or normalisation, p the smoothed class probabilities."""
+    factor = fisher_factor(subject)
+    return factor.T @ factor
+
+
+def fisher_factor(subject: Subject) -> Tensor:
+    """`[samples * directions, n]` A with `fisher_information` = A^T A; it has few rows however deep the network is.
 
     Each sample is normalised by its own statistics, so that samples do not mix.
     """
@@ -34,7 +40,8 @@ def fisher_information(subject: Subject) -> Tensor:
         logits = logits_of(outputs)
     probabilities = logits.detach().softmax(dim=1) * (1 - _SMOOTHING) + _SMOOTHING / logits.shape[1]
     covariance = torch.diag_embed(probabilities) - probabilities[:, :, None] * probabilities[:, None, :]
-    directions = torch.linalg.cholesky_ex(covariance + 1e-9 * torch.eye(logits.shape[1]).to(covariance)).L
+    exact = covariance.float() if covariance.dtype in (torch.float16, torch.bfloat16) else covariance
+    directions = torch.linalg.cholesky_ex(exact + 1e-9 * torch.eye(logits.shape[1]).to(exact)).L.to(covariance)
     if logits.shape[1] > CLASSES:
         generator = torch.Generator().manual_seed(subject.seed)
         mixing = torch.randn(logits.shape[1], CLASSES, generator=generator).to(logits) / CLASSES**0.5
@@ -50,7 +57,7 @@ def fisher_information(subject: Subject) -> Tensor:
         by_value = dict(zip(values, gradients, strict=True))
         rows.append(torch.stack([_first_entry(tape, value, role, by_value[value]) for value, role in entries], dim=1))
     jacobian = torch.stack(rows, dim=1).double()  # [samples, directions, n]
-    return torch.einsum("bci,bcj->ij", jacobian, jacobian) / len(jacobian)
+    return jacobian.flatten(0, 1) / len(jacobian) ** 0.5
 
 
 def _entries(tape: Tape) -> list[tuple[int, str]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from archcast.proxies.fisher_information import fisher_information
+from archcast.proxies.fisher_information import fisher_factor
 from archcast.proxies.passes import Passes, UnmeasurableError
 from archcast.proxies.proxy import NodeValues, Proxy
 
 
 def score(passes: Passes, _nodes: NodeValues) -> float:
     """Number of parameter tensors plus the entropy of the deciles of the spectrum."""
-    information = fisher_information(passes.subject)
-    spectrum = torch.linalg.eigvalsh(information).clamp_min(0)
+    factor = fisher_factor(passes.subject)
+    spectrum = factor.new_zeros(factor.shape[1])
+    squares = torch.linalg.svdvals(factor).square()
+    spectrum[: len(squares)] = squares
     deciles = torch.quantile(spectrum, torch.arange(0.1, 0.95, 0.1, dtype=spectrum.dtype))
     if (mass := float(deciles.sum())) <= 0:
         raise UnmeasurableError("the Fisher information vanishes")
     share = deciles / mass
-    return len(information) - float((share * (share + 1e-12).log()).sum())
+    return len(spectrum) - float((share * (share + 1e-12).log()).sum())
 
 
 PROXIES = (
