@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from archcast.datasets.nasbench101_cells import Operations, Predecessors, members, vertex_channels
-from archcast.datasets.nasbench101_stamping import CELLS_PER_STACK, STACKS, STEM_CHANNELS
+from archcast.datasets.nasbench101_stamping import FULL, STACKS, SkeletonSize
 
 
 class ConvBnRelu(nn.Sequential):
@@ -68,17 +68,23 @@ class CellModule(nn.Module):
 
 class Network(nn.Module):
     def __init__(
-        self, predecessors: Predecessors, operations: Operations, num_classes: int = 10, in_channels: int = 3
+        self,
+        predecessors: Predecessors,
+        operations: Operations,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        skeleton: SkeletonSize = FULL,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [ConvBnRelu(in_channels, STEM_CHANNELS, 3)]
-        entering = STEM_CHANNELS
+        stem = skeleton.stem_channels
+        layers: list[nn.Module] = [ConvBnRelu(in_channels, stem, 3)]
+        entering = stem
         for stack in range(STACKS):
             if stack:
                 layers.append(nn.MaxPool2d(2, 2))
-            for _ in range(CELLS_PER_STACK):
-                layers.append(CellModule(predecessors, operations, entering, STEM_CHANNELS << stack))
-                entering = STEM_CHANNELS << stack
+            for _ in range(skeleton.cells_per_stack):
+                layers.append(CellModule(predecessors, operations, entering, stem << stack))
+                entering = stem << stack
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.classifier = nn.Linear(entering, num_classes)
 

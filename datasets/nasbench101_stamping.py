@@ -7,6 +7,7 @@ cell, which receives half the channels, and one for the two others. Those two ha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,16 +17,29 @@ from archcast.datasets.stamping import INPUT, Block, BlockBuilder, NodeTable, as
 from archcast.graphs.graph import GraphBatch, Shape
 from archcast.graphs.nodes import batch_norm, concat, conv, gemm, global_average_pool, plain, pool
 
-STEM_CHANNELS = 128
 STACKS = 3
-CELLS_PER_STACK = 3
+
+
+@dataclass(frozen=True)
+class SkeletonSize:
+    """Channels of the stem, which double with each stack, and cells in each of the three stacks."""
+
+    stem_channels: int = 128
+    cells_per_stack: int = 3
+
+
+FULL = SkeletonSize()
 
 
 def stamp_cells(
-    cells: Sequence[tuple[Predecessors, Operations]], input_shape: Shape, num_classes: int, names: Sequence[str]
+    cells: Sequence[tuple[Predecessors, Operations]],
+    input_shape: Shape,
+    num_classes: int,
+    names: Sequence[str],
+    size: SkeletonSize = FULL,
 ) -> GraphBatch:
     """The graphs of pruned cells."""
-    skeleton = _skeleton(input_shape, num_classes)
+    skeleton = _skeleton(input_shape, num_classes, size)
     blocks = [*skeleton.fixed]
     for predecessors, operations in cells:
         blocks.extend(skeleton.cell(predecessors, operations))
@@ -40,24 +54,25 @@ class _Skeleton:
 
     blocks_per_cell = 2 * STACKS - 1
 
-    def __init__(self, input_shape: Shape, num_classes: int) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, size: SkeletonSize) -> None:
         self.table = NodeTable()
+        self._stem_channels = size.stem_channels
         self._shapes: list[Shape] = [
-            (1, STEM_CHANNELS << stack, *(size >> stack for size in input_shape[2:])) for stack in range(STACKS)
+            (1, size.stem_channels << stack, *(side >> stack for side in input_shape[2:])) for stack in range(STACKS)
         ]
         self._layers: dict[tuple[int, str, int, int], tuple[int, ...]] = {}
         self._concats: dict[tuple[int, tuple[int, ...]], int] = {}
         self.fixed = [self._stem(input_shape), *map(self._downsample, self._shapes[:-1]), self._head(num_classes)]
         head = len(self.fixed) - 1
-        order = [0, *[-1] * CELLS_PER_STACK]
+        order = [0, *[-1] * size.cells_per_stack]
         for stack in range(1, STACKS):
-            order += [stack, -2 * stack, *[-2 * stack - 1] * (CELLS_PER_STACK - 1)]
+            order += [stack, -2 * stack, *[-2 * stack - 1] * (size.cells_per_stack - 1)]
         self.layout = np.asarray([*order, head], dtype=np.int64)
 
     def _stem(self, input_shape: Shape) -> Block:
         block = BlockBuilder(self.table)
         image = block.add(plain("Input", input_shape))
-        convolution = conv(input_shape, STEM_CHANNELS, 3, padding=1)
+        convolution = conv(input_shape, self._stem_channels, 3, padding=1)
         block.chain([convolution, batch_norm(convolution.shape), plain("Relu", convolution.shape)], image)
         return block.build()
 
@@ -77,7 +92,7 @@ class _Skeleton:
         """The blocks of one cell: stack 0; stack 1 first and later; stack 2 first and later."""
         blocks: list[Block] = []
         for stack in range(STACKS):
-            output = STEM_CHANNELS << stack
+            output = self._stem_channels << stack
             widths = vertex_channels(predecessors, output)
             entering = (output >> 1, output) if stack else (output,)
             blocks += self._cell(stack, entering, widths, predecessors, operations)
@@ -192,5 +207,5 @@ class _Draft:
 
 
 @lru_cache(8)
-def _skeleton(input_shape: Shape, num_classes: int) -> _Skeleton:
-    return _Skeleton(input_shape, num_classes)
+def _skeleton(input_shape: Shape, num_classes: int, size: SkeletonSize) -> _Skeleton:
+    return _Skeleton(input_shape, num_classes, size)

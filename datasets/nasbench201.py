@@ -42,12 +42,20 @@ class Cell:
 
 
 class NASBench201(SearchSpace[Cell]):
-    """Specs look like `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, where `~j` is the point an edge comes from."""
+    """Specs look like `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, where `~j` is the point an edge comes from.
+
+    Args:
+        cells: cells in each stage.
+    """
 
     name: ClassVar[str] = "nasbench201"
     example: ClassVar[str] = (
         "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
     )
+
+    def __init__(self, input_shape: Shape | None = None, *, cells: int = CELLS_PER_STAGE) -> None:
+        super().__init__(input_shape)
+        self.cells = cells
 
     def parse(self, spec: str) -> Cell:
         return Cell(self._operations(spec))
@@ -85,10 +93,10 @@ class NASBench201(SearchSpace[Cell]):
     def module(self, spec: str, num_classes: int = 10) -> nn.Module:
         from archcast.datasets.nasbench201_module import TinyNetwork
 
-        return TinyNetwork(self._operations(spec), num_classes, in_channels=self.input_shape[1])
+        return TinyNetwork(self._operations(spec), num_classes, in_channels=self.input_shape[1], cells=self.cells)
 
     def stamp(self, specs: Sequence[str], num_classes: int = 10) -> GraphBatch:
-        skeleton = _skeleton(self.input_shape, num_classes)
+        skeleton = _skeleton(self.input_shape, num_classes, self.cells)
         distinct = {spec: index for index, spec in enumerate(dict.fromkeys(specs))}
         blocks = [*skeleton.fixed]
         for spec in distinct:
@@ -99,6 +107,10 @@ class NASBench201(SearchSpace[Cell]):
         first = len(skeleton.fixed) + cell[:, None] * len(CHANNELS)
         layout = np.where(layout < 0, first - layout - 1, layout)
         return assemble(skeleton.table.nodes, blocks, layout, self.graph_names(specs))
+
+    def small(self) -> NASBench201:
+        """One cell a stage: a quarter of the MACs and nodes."""
+        return NASBench201(self.input_shape, cells=1)
 
     def _operations(self, spec: str) -> tuple[str, ...]:
         if not isinstance(spec, str):
@@ -242,7 +254,7 @@ class _Skeleton:
     A cell is built once, on the first stage; the other stages have the same edges and other kinds.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, n: int) -> None:
         self.table = NodeTable()
         batch, _, height, width = input_shape
         self._shapes: list[Shape] = []
@@ -255,7 +267,6 @@ class _Skeleton:
             reduction_block(self.table, shapes[1], CHANNELS[2]),
             head_block(self.table, shapes[2], num_classes),
         ]
-        n = CELLS_PER_STAGE
         self.layout = np.asarray([0, *[-1] * n, 1, *[-2] * n, 2, *[-3] * n, 3], dtype=np.int64)
         self._moves = self._kinds_on_later_stages()
         self._cells: dict[tuple[str, ...], tuple[Block, ...]] = {}
@@ -291,5 +302,5 @@ class _Skeleton:
 
 
 @lru_cache(8)
-def _skeleton(input_shape: Shape, num_classes: int) -> _Skeleton:
-    return _Skeleton(input_shape, num_classes)
+def _skeleton(input_shape: Shape, num_classes: int, cells: int) -> _Skeleton:
+    return _Skeleton(input_shape, num_classes, cells)

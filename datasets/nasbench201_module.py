@@ -112,8 +112,10 @@ class CellNetwork(nn.Module):
 class TinyNetwork(CellNetwork):
     """The NAS-Bench-201 network of a cell."""
 
-    def __init__(self, operations: Sequence[str], num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self, operations: Sequence[str], num_classes: int = 10, in_channels: int = 3, cells: int = CELLS_PER_STAGE
+    ) -> None:
         layers = []
         for stage, channels in enumerate(CHANNELS):
-            layers += [(channels, True)] * (stage > 0) + [(channels, False)] * CELLS_PER_STAGE
+            layers += [(channels, True)] * (stage > 0) + [(channels, False)] * cells
         super().__init__(operations, CHANNELS[0], layers, num_classes, in_channels)

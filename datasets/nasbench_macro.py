@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 STAGES = (2, 3, 3)
 STEM_CHANNELS = 32
-HEAD_CHANNELS = 1280
+HEAD_WIDTH = 40
+"""Channels of the last convolution, as a multiple of those of the stem: 1,280."""
 EXPANSION_AND_KERNEL = {1: (3, 3), 2: (6, 5)}
 """Inverted residual blocks by choice; choice 0 is the identity."""
 
@@ -40,10 +41,18 @@ class Choices:
 
 
 class NASBenchMacro(SearchSpace[Choices]):
-    """Specs are eight digits out of 0, 1, 2, such as `02012100`."""
+    """Specs are eight digits out of 0, 1, 2, such as `02012100`.
+
+    Args:
+        stem_channels: channels of the stem, which all others are multiples of.
+    """
 
     name: ClassVar[str] = "nas-bench-macro"
     example: ClassVar[str] = "02012100"
+
+    def __init__(self, input_shape: Shape | None = None, *, stem_channels: int = STEM_CHANNELS) -> None:
+        super().__init__(input_shape)
+        self.stem_channels = stem_channels
 
     def parse(self, spec: str) -> Choices:
         return Choices(self._choices(spec))
@@ -82,15 +91,19 @@ class NASBenchMacro(SearchSpace[Choices]):
     def module(self, spec: str, num_classes: int = 10) -> nn.Module:
         from archcast.datasets.nasbench_macro_module import MacroNetwork
 
-        return MacroNetwork(self._choices(spec), num_classes, in_channels=self.input_shape[1])
+        return MacroNetwork(self._choices(spec), num_classes, self.input_shape[1], self.stem_channels)
 
     def stamp(self, specs: Sequence[str], num_classes: int = 10) -> GraphBatch:
-        nodes, blocks = _blocks(self.input_shape, num_classes)
+        nodes, blocks = _blocks(self.input_shape, num_classes, self.stem_channels)
         choices = np.asarray([self._choices(spec) for spec in specs], dtype=np.int64).reshape(-1, LAYERS)
         layout = np.empty((len(specs), LAYERS + 2), dtype=np.int64)
         layout[:, 0], layout[:, -1] = 0, len(blocks) - 1
         layout[:, 1:-1] = 1 + 3 * np.arange(LAYERS) + choices
         return assemble(nodes, blocks, layout, self.graph_names(specs))
+
+    def small(self) -> NASBenchMacro:
+        """A stem of 8 channels instead of 32: a sixteenth of the MACs."""
+        return NASBenchMacro(self.input_shape, stem_channels=8)
 
     def _choices(self, spec: str) -> tuple[int, ...]:
         if not isinstance(spec, str):
@@ -102,19 +115,19 @@ class NASBenchMacro(SearchSpace[Choices]):
 
 
 @lru_cache(8)
-def _blocks(input_shape: Shape, num_classes: int) -> tuple[tuple[Node, ...], list[Block]]:
+def _blocks(input_shape: Shape, num_classes: int, stem_channels: int) -> tuple[tuple[Node, ...], list[Block]]:
     """Node table and blocks: the stem, three choices for each of the eight layers, the head."""
     table = NodeTable()
     stem = BlockBuilder(table)
     image = stem.add(plain("Input", input_shape))
-    value = stem.chain(_conv_bn_relu(input_shape, STEM_CHANNELS, 3), image)
+    value = stem.chain(_conv_bn_relu(input_shape, stem_channels, 3), image)
     shape = stem.shape(value)
     blocks = [stem.build()]
     for layer in range(LAYERS):
         stride = 2 if layer in _FIRST else 1
         blocks += [_layer(table, shape, choice, stride) for choice in range(3)]
         shape = (1, shape[1] * stride, *(size // stride for size in shape[2:]))
-    blocks.append(_head(table, shape, num_classes))
+    blocks.append(_head(table, shape, stem_channels * HEAD_WIDTH, num_classes))
     return table.nodes, blocks
 
 
@@ -136,9 +149,9 @@ def _layer(table: NodeTable, shape: Shape, choice: int, stride: int) -> Block:
     return block.build()
 
 
-def _head(table: NodeTable, shape: Shape, num_classes: int) -> Block:
+def _head(table: NodeTable, shape: Shape, channels: int, num_classes: int) -> Block:
     block = BlockBuilder(table, shape)
-    value = block.chain(_conv_bn_relu(shape, HEAD_CHANNELS, 1))
+    value = block.chain(_conv_bn_relu(shape, channels, 1))
     pooled = global_average_pool(block.shape(value))
     logits = gemm(pooled.shape[:2], num_classes)
     block.chain([pooled, logits, plain("Output", logits.shape)], value)

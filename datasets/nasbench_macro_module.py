@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from archcast.datasets.nasbench_macro import EXPANSION_AND_KERNEL, HEAD_CHANNELS, STAGES, STEM_CHANNELS
+from archcast.datasets.nasbench_macro import EXPANSION_AND_KERNEL, HEAD_WIDTH, STAGES, STEM_CHANNELS
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -44,21 +44,24 @@ def make_layer(choice: int, in_channels: int, out_channels: int, stride: int) ->
 
 
 class MacroNetwork(nn.Module):
-    def __init__(self, choices: Sequence[int], num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self, choices: Sequence[int], num_classes: int = 10, in_channels: int = 3, stem_channels: int = STEM_CHANNELS
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*conv_bn(in_channels, STEM_CHANNELS, 3), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(*conv_bn(in_channels, stem_channels, 3), nn.ReLU(inplace=True))
         remaining = iter(choices)
-        channels = STEM_CHANNELS
+        channels = stem_channels
         layers: list[nn.Module] = []
         for length in STAGES:
             layers.append(make_layer(next(remaining), channels, channels * 2, 2))
             channels *= 2
             layers += [make_layer(next(remaining), channels, channels, 1) for _ in range(length - 1)]
         self.layers = nn.Sequential(*layers)
+        wide = stem_channels * HEAD_WIDTH
         self.head = nn.Sequential(
-            *conv_bn(channels, HEAD_CHANNELS, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            *conv_bn(channels, wide, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
-        self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
+        self.classifier = nn.Linear(wide, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(self.head(self.layers(self.stem(x))))
