@@ -15,7 +15,7 @@ Everything is a function of (network, weights, batch, seed).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,7 @@ from archcast.proxies.stages import block_ends
 from archcast.proxies.subject import Subject, first_samples, logits_of
 from archcast.proxies.tape import BatchNorm, Tape
 
-_ACTIVATIONS = frozenset({
+ACTIVATIONS = frozenset({
     "Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Swish", "HardSwish", "Mish", "HardTanh",
     "Tanh", "Softplus", "Softsign",
 })  # fmt: skip
@@ -84,9 +84,10 @@ class Passes:
         with torch.enable_grad():
             logits = logits_of(self.outputs)
         if not bool(torch.isfinite(logits).all()):
-            raise NetworkError(
-                "the outputs of the network are not finite (NaN or infinity) on noise; check its weights"
-            )
+            named = self.subject.module.named_parameters()
+            broken = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
+            culprit = f"{broken[0]} holds NaN or infinity" if broken else "all weights are finite"
+            raise NetworkError(f"the outputs of the network are not finite on noise, {culprit}; try fresh=True")
         if len(logits) != self.subject.batch and not message_passing_layers(self.subject.module):
             raise NetworkError(
                 f"the output has {len(logits)} rows for a batch of {self.subject.batch}; the first axis of inputs and "
@@ -133,6 +134,11 @@ class Passes:
         weights = [weight for group in self.weights.values() for weight in group]
         outputs = {value: tensor for value in self.weights if (tensor := self._output(value)) is not None}
         gradients = torch.autograd.grad(self.loss, [*weights, *outputs.values()], retain_graph=True, allow_unused=True)
+        unreached = sum(gradient is None for gradient in gradients[: len(weights)])
+        if unreached:
+            self.subject.note(f"{unreached} of {len(weights)} weights get no gradient from the output; theirs is zero")
+        if self.subject.in_place and len(outputs) < len(self.weights):
+            self.subject.note("operations in place overwrite outputs of layers, whose gradients are left out")
         iterator = iter(gradients)
         by_weight = {
             value: [_or_zero(next(iterator), weight) for weight in group] for value, group in self.weights.items()
@@ -197,17 +203,23 @@ class Passes:
 
     def _make_sample_gradients(self, of: str) -> Iterator[tuple[int, Tensor]]:
         outputs = self.output_gradients if of == "loss" else self._sum_gradients[1]
+        covered = 0
         for value, gradient in outputs.items():
             call = self.tape.calls.get(value)
             share = sample_gradient(call, gradient, self.weights[value]) if call is not None else None
             if share is not None:
+                covered += 1
                 yield value, share
+        if covered < len(self.weights):
+            self.subject.note(
+                f"gradients of single samples exist for {covered} of {len(self.weights)} layers with weights"
+            )
 
     @cached_property
     def linear(self) -> tuple[Tape, dict[int, list[Tensor]]]:
         """The network with absolute weights and no normalisation, in double precision, fed with ones.
 
-        Gives its tape and, for every value with weights, `weight * d(sum of logits) / d(weight)`.
+        Gives its tape and, for every value with weights, `|weight * d(sum of logits) / d(weight)|`.
 
         Raises:
             UnmeasurableError: the signal leaves double precision.
@@ -228,7 +240,7 @@ class Passes:
                         owned.setdefault(value, []).append(weight)
                 flat = [weight for group in owned.values() for weight in group]
                 gradients = iter(torch.autograd.grad(logits.sum(), flat, allow_unused=True))
-        saliency = {value: [_or_zero(next(gradients), w) * w for w in group] for value, group in owned.items()}
+        saliency = {value: [(_or_zero(next(gradients), w) * w).abs() for w in group] for value, group in owned.items()}
         if not bool(torch.isfinite(logits).all()) or not all(
             bool(torch.isfinite(part).all()) for group in saliency.values() for part in group
         ):
@@ -248,19 +260,14 @@ class Passes:
             product = sum((g.detach() * g).sum() for g in gradients if g is not None and g.requires_grad)
             if not isinstance(product, Tensor):
                 raise UnmeasurableError("the gradient does not depend on the weights")
+            if _has_barrier(gradients):
+                raise UnmeasurableError("an operation of the network has no second derivative")
             products = iter(torch.autograd.grad(product, flat, allow_unused=True))
         return {value: [_or_zero(next(products), weight) for weight in group] for value, group in self.weights.items()}
 
     @cached_property
     def _codes(self) -> dict[int, Tensor]:
-        """Value of each activation function -> `[B, units]` whether its input is positive."""
-        codes = {}
-        for value, call in self.tape.calls.items():
-            if self.tape.nodes[value].op in _ACTIVATIONS and call.tensors and len(call.tensors[0]) == self._samples:
-                codes[value] = (call.tensors[0].detach() > 0).flatten(1)
-        if not codes:
-            raise UnmeasurableError("the network has no activation function with a threshold at zero")
-        return codes
+        return activation_codes(self.tape, self._samples)
 
     @property
     def _samples(self) -> int:
@@ -322,8 +329,37 @@ class Passes:
         return tape, float(change.flatten(1).sum(dim=1).mean())
 
 
+def activation_codes(tape: Tape, samples: int) -> dict[int, Tensor]:
+    """Value of each activation function -> `[samples, units]` whether its input is positive.
+
+    Raises:
+        UnmeasurableError: there is none.
+    """
+    codes = {}
+    for value, call in tape.calls.items():
+        if tape.nodes[value].op in ACTIVATIONS and call.tensors and len(call.tensors[0]) == samples:
+            codes[value] = (call.tensors[0].detach() > 0).flatten(1)
+    if not codes:
+        raise UnmeasurableError("the network has no activation function with a threshold at zero")
+    return codes
+
+
 def _moved(tensor: Tensor, noise: Tensor) -> Tensor:
     return tensor + 1e-2 * noise if tensor.is_floating_point() else tensor
+
+
+def _has_barrier(gradients: Sequence[Tensor | None]) -> bool:
+    """Whether a once-differentiable function is on the way; torch leaves its part out without a word."""
+    stack = [gradient.grad_fn for gradient in gradients if gradient is not None and gradient.grad_fn is not None]
+    seen = set(stack)
+    while stack:
+        step = stack.pop()
+        if step.name().endswith("autograd::Error"):
+            return True
+        fresh = [source for source, _ in step.next_functions if source is not None and source not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return False
 
 
 def _or_zero(gradient: Tensor | None, like: Tensor) -> Tensor:
