@@ -1,4 +1,4 @@
-"""The command line: `archcast predict | capture | train | evaluate | datasets | doctor`.
+"""The command line: `archcast predict | proxies | capture | train | evaluate | datasets | doctor`.
 
 Only the parser lives here. What a command does is in `archcast.cli_*`, imported when it runs, so that
 `archcast --help` answers at once.
@@ -16,6 +16,7 @@ from archcast.errors import ArchcastError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("archcast.cli_predict", "forecast networks: rank, value, interval, familiarity"),
+    "proxies": ("archcast.cli_proxies", "zero-cost proxies: what a network tells before training, per node too"),
     "capture": ("archcast.cli_predict", "show the computation graph of a network as text, SVG or JSON"),
     "train": ("archcast.cli_train", "fit a predictor on a benchmark or on your own table"),
     "evaluate": ("archcast.cli_train", "score a predictor on a benchmark, beside #params and MACs"),
