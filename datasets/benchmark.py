@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archcast.datasets.space import SearchSpace
+    from archcast.graphs.modules import Buildable
 
 INPUT_SHAPES: dict[str, tuple[int, int, int, int]] = {"imagenet16-120": (1, 3, 16, 16)}
 """Tasks whose images are not 32 x 32."""
@@ -98,6 +99,14 @@ class Benchmark:
     def module(self, index: int) -> nn.Module:
         """The PyTorch network of architecture `index`, with fresh weights."""
         return self.space.module(self.specs[index], self.num_classes)
+
+    def networks(self, specs: Sequence[str] | None = None, *, small: bool = False) -> list[Buildable]:
+        """The networks of all architectures, or of `specs`, as something that can be built and run.
+
+        With `small`, their cheap stand-ins (`SearchSpace.small`). For `archcast.proxies`.
+        """
+        space = self.space.small() if small else self.space
+        return [space.buildable(spec, self.num_classes) for spec in (self.specs if specs is None else specs)]
 
     def graphs(self, indices: Sequence[int] | IntArray | None = None, *, cache: bool = True) -> GraphBatch:
         """The computation graphs of all architectures, or of those at `indices`.

@@ -20,6 +20,8 @@ from archcast.graphs.graph import ComputationGraph, GraphBatch, Shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from archcast.graphs.modules import Buildable
+
 A = TypeVar("A")
 """The parsed form of a spec: a frozen dataclass of the space."""
 
@@ -128,6 +130,21 @@ class SearchSpace(ABC, Generic[A]):
         """The computation graph of one spec, with the classes of the space's own task if `num_classes` is left out."""
         graph: ComputationGraph = self.stamp([spec], self.classes if num_classes is None else num_classes)[0]
         return graph
+
+    def buildable(self, spec: str, num_classes: int | None = None) -> Buildable:
+        """The network of one spec as something that can be built and run (`archcast.proxies`).
+
+        Raises:
+            SpecError: `spec` does not belong to the space.
+        """
+        from archcast.graphs.modules import Buildable, fixed_feed
+
+        self.parse(spec)
+        shape = self.input_shape_of(spec)
+        classes = self.classes if num_classes is None else num_classes
+        name = self.graph_names([spec])[0]
+        identity = f"{self!r} {spec} {classes}"
+        return Buildable(name, partial(self.module, spec, classes), partial(fixed_feed, shape), str(shape), identity)
 
     def input_shape_of(self, spec: str) -> Shape:
         """Shape of the images that the network of `spec` takes, where the spec decides it."""

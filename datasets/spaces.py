@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from archcast.datasets.accel_nasbench import AccelNASBench
@@ -13,6 +11,7 @@ from archcast.datasets.mini_cells import MiniCells
 from archcast.datasets.mini_mixers import MiniMixers
 from archcast.datasets.mini_shapes import MiniShapes
 from archcast.datasets.mini_transformers import MiniTransformers
+from archcast.datasets.nas_bench_bert import NASBenchBert, NASBenchBertTrained
 from archcast.datasets.nasbench101 import NASBench101
 from archcast.datasets.nasbench201 import NASBench201
 from archcast.datasets.nasbench_macro import NASBenchMacro
@@ -24,10 +23,10 @@ from archcast.datasets.transnas101_macro import TransNas101Macro
 from archcast.datasets.transnas101_micro import TransNas101Micro
 from archcast.datasets.zoo_space import PytorchcvZoo, TorchvisionZoo
 from archcast.errors import UnknownNameError
-from archcast.graphs.graph import ComputationGraph, Shape
+from archcast.graphs.graph import ComputationGraph
 
 if TYPE_CHECKING:
-    from torch import nn
+    from archcast.graphs.modules import Buildable
 
 SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "nasbench101": NASBench101(),
@@ -40,6 +39,8 @@ SPACES: Final[dict[str, SearchSpace[Any]]] = {
     "autoformer": AutoFormer(),
     "vit-bench-autoformer": ViTBenchAutoFormer(),
     "pit": PiT(),
+    "nas-bench-bert": NASBenchBert(),
+    "nas-bench-bert-trained": NASBenchBertTrained(),
     "accel-nasbench": AccelNASBench(),
     "ofa-mobilenetv3": OFAMobileNetV3(),
     "ofa-mobilenetv3-mcofa": MemoryOptimizedOFA(),
@@ -74,13 +75,11 @@ def capture_spec(prefix: str, spec: str) -> ComputationGraph:
     return get_space(prefix).graph(spec)
 
 
-def build_spec(prefix: str, spec: str) -> tuple[Callable[[], nn.Module], Shape]:
-    """What builds the network of one spec of the space `prefix`, with its own number of classes, and its input shape.
+def build_spec(prefix: str, spec: str) -> Buildable:
+    """What builds the network of one spec of the space `prefix`, with its own number of classes.
 
     Raises:
         UnknownNameError: there is no such space.
         SpecError: `spec` does not belong to it.
     """
-    space = get_space(prefix)
-    space.parse(spec)
-    return partial(space.module, spec, space.classes), space.input_shape_of(spec)
+    return get_space(prefix).buildable(spec)

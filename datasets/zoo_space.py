@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -25,6 +25,9 @@ from archcast.graphs.graph import ComputationGraph, GraphBatch, Shape
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from archcast.graphs.feeds import Feed
+    from archcast.graphs.modules import Buildable
 
 IMAGENET_CLASSES = 1000
 
@@ -125,6 +128,12 @@ class ZooSpace(SearchSpace[ZooEntry]):
         graph: ComputationGraph = self.stamp([spec], num_classes)[0]
         return graph
 
+    def buildable(self, spec: str, num_classes: int | None = None) -> Buildable:
+        from archcast.graphs.modules import Buildable
+
+        name = self.graph_names([self._check(spec, num_classes)])[0]
+        return Buildable(name, partial(self.module, spec), partial(_feed, self.zoo, spec), "own", identity=name)
+
     def graph_names(self, specs: Sequence[str]) -> list[str]:
         return [f"{self.zoo}:{spec}" for spec in specs]
 
@@ -134,6 +143,12 @@ class ZooSpace(SearchSpace[ZooEntry]):
         if num_classes not in (None, own):
             raise SpecError(f"{name!r} of {self.zoo} has {own} classes, not {num_classes}; leave num_classes out")
         return name
+
+
+def _feed(zoo: str, name: str, module: nn.Module) -> Feed:
+    from archcast.graphs.zoo import zoo_model
+
+    return zoo_model(zoo, name).feed(module)
 
 
 class TorchvisionZoo(ZooSpace):

@@ -13,10 +13,10 @@ from torch import nn
 from archcast.errors import NetworkError, UnknownNameError
 from archcast.graphs.capture import SPEC_RESOLVERS, ZOOS, InputShape, is_path
 from archcast.graphs.feeds import Feed, feed_of
-from archcast.graphs.graph import ComputationGraph
+from archcast.graphs.graph import ComputationGraph, Shape
 
 SPEC_BUILDER = "archcast.datasets.spaces:build_spec"
-"""The function (prefix, spec) -> (builder, input shape); named, not imported, as in `SPEC_RESOLVERS`."""
+"""The function (prefix, spec) -> `Buildable`; named, not imported, as in `SPEC_RESOLVERS`."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class Buildable:
         build: gives the module; a module that was given is given back as it is.
         feed: tells the inputs from the built module; None where the first layer must tell.
         feed_key: text that identifies the feed, for caches.
+        identity: text that identifies the network, for caches; empty where only its graph does.
     """
 
     name: str
     build: Callable[[], nn.Module]
     feed: Callable[[nn.Module], Feed] | None = None
     feed_key: str = ""
+    identity: str = ""
 
 
 def buildable(network: Any, input_shape: InputShape | None = None) -> Buildable:
@@ -53,6 +55,11 @@ def buildable(network: Any, input_shape: InputShape | None = None) -> Buildable:
     if input_shape is None:
         return made
     return Buildable(made.name, made.build, lambda module: feed_of(module, input_shape), str(input_shape))
+
+
+def fixed_feed(shape: Shape, module: nn.Module) -> Feed:
+    """The feed of one input of `shape`, whatever the module."""
+    return feed_of(module, shape)
 
 
 def _buildable(network: Any) -> Buildable:
@@ -90,8 +97,8 @@ def _from_name(network: str) -> Buildable:
         return Buildable(network, model.build, model.feed)
     if prefix in SPEC_RESOLVERS:
         module_name, function = SPEC_BUILDER.split(":")
-        build, shape = getattr(importlib.import_module(module_name), function)(prefix, spec)
-        return Buildable(network, build, lambda module: feed_of(module, shape), str(shape))
+        made: Buildable = getattr(importlib.import_module(module_name), function)(prefix, spec)
+        return made
     if not spec:
         raise UnknownNameError(
             f"{network!r} is neither a file nor a name with its zoo; write for example 'timm:{network}' or 'model.onnx'"

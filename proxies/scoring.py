@@ -145,10 +145,11 @@ def _measure_one(network: Any, settings: _Settings) -> Measurements | str:
 
 
 def _key(source: Buildable, settings: _Settings) -> str:
+    options = (source.feed_key, settings.names, settings.batch, settings.seed, settings.device)
+    if source.identity:
+        return measurement_key(source.identity, (), *options)
     graph = canonical(trace(source.build, None, name=source.name, feed_rule=source.feed)[0])
-    return measurement_key(
-        graph.hash(), graph.ops, source.feed_key, settings.names, settings.batch, settings.seed, settings.device
-    )
+    return measurement_key(graph.hash(), graph.ops, *options)
 
 
 def _table(networks: Sequence[Any], names: tuple[str, ...], results: Sequence[Measurements | str]) -> ProxyScores:

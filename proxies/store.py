@@ -69,9 +69,9 @@ class MeasurementStore:
             ) from error
 
 
-def measurement_key(graph_hash: str, ops: Iterable[str], *settings: object) -> str:
-    """The key of one network: its graph, the order of its nodes, and everything that decides what is measured."""
-    return content_key(recipe(), graph_hash, " ".join(ops), *map(str, settings))
+def measurement_key(identity: str, ops: Iterable[str], *settings: object) -> str:
+    """The key of one network: its graph (or other identity), the order of its nodes, and what decides the measurement."""
+    return content_key(recipe(), identity, " ".join(ops), *map(str, settings))
 
 
 @cache
