@@ -19,7 +19,7 @@ _COLUMNS = 6
 
 
 def add_proxies(parser: Any) -> None:
-    parser.description = """Zero-cost proxies: what a forward and a backward pass on noise tell about networks nobody trained.
+    parser.description = """Zero-cost proxies: what a forward and a backward pass tell about networks nobody trained.
 
 examples:
   archcast proxies timm:resnet18 model.onnx
