@@ -7,6 +7,7 @@ from torch import Tensor
 from archcast.graphs.graph import Node
 
 _WEIGHTED = frozenset({"conv", "linear", "attention", "recurrent"})
+_GLOBAL_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 
 
 def channel_rows(tensor: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int
 
     A value is a cut if every edge from the nodes up to it into later ones leaves from it. Between two cuts that count
     there is at least one layer with weights; of several cuts without one between them the last counts. Only maps and
-    tokens (three axes and more) are taken.
+    tokens (three axes and more) are taken, up to the global pooling.
     """
     last_reader: dict[int, int] = {}
     for value in live:
@@ -37,6 +38,8 @@ def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int
         is_cut = not pending
         if value in last_reader:
             pending.add(value)
+        if is_cut and _pools_globally(nodes[value]):
+            break
         if not is_cut or len(nodes[value].shape) < 3 or not weighted:
             continue
         if ends and weighted_at[-1] == weighted:
@@ -45,3 +48,7 @@ def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int
             ends.append(value)
             weighted_at.append(weighted)
     return ends
+
+
+def _pools_globally(node: Node) -> bool:
+    return node.op in _GLOBAL_POOLS or (node.op == "ReduceMean" and len(node.shape) == 4 and node.shape[2:] == (1, 1))
