@@ -38,6 +38,15 @@ NUM_CLASSES: dict[str, int] = {
     "taskonomy-segmentation": 17,
     "taskonomy-normal": 3,
     "taskonomy-autoencoder": 3,
+    "glue": 2,
+    "glue-cola": 2,
+    "glue-mnli": 3,
+    "glue-mrpc": 2,
+    "glue-qnli": 2,
+    "glue-qqp": 2,
+    "glue-rte": 2,
+    "glue-sst": 2,
+    "glue-sts": 1,
 }
 """Task name -> number of classes of its classifier, or of values or channels where it has none."""
 
@@ -136,6 +145,8 @@ _MODULES: dict[str, str] = {
     "vit-bench-autoformer": "archcast.datasets.labels_vit:AUTOFORMER",
     "vit-bench-autoformer-2": "archcast.datasets.labels_vit:AUTOFORMER_2",
     "pit": "archcast.datasets.labels_vit:PIT",
+    "nas-bench-bert": "archcast.datasets.labels_nas_bench_bert:SPECIFIED",
+    "nas-bench-bert-trained": "archcast.datasets.labels_nas_bench_bert:TRAINED",
     "mini-cells": "archcast.datasets.labels_mini:CELLS",
     "mini-shapes": "archcast.datasets.labels_mini:SHAPES",
     "mini-transformers": "archcast.datasets.labels_mini:TRANSFORMERS",

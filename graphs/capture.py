@@ -23,6 +23,8 @@ SPEC_RESOLVERS: dict[str, str] = {
     "autoformer": "archcast.datasets.spaces:capture_spec",
     "vit-bench-autoformer": "archcast.datasets.spaces:capture_spec",
     "pit": "archcast.datasets.spaces:capture_spec",
+    "nas-bench-bert": "archcast.datasets.spaces:capture_spec",
+    "nas-bench-bert-trained": "archcast.datasets.spaces:capture_spec",
     "accel-nasbench": "archcast.datasets.spaces:capture_spec",
     "ofa-mobilenetv3": "archcast.datasets.spaces:capture_spec",
     "ofa-mobilenetv3-mcofa": "archcast.datasets.spaces:capture_spec",

@@ -98,6 +98,15 @@ BAD = {
     ],
     "autoformer": ["192", "200:3x3.5", "192:3x3.5", "192:" + ",".join(["5x4"] * 12), "192:" + ",".join(["3x2"] * 12)],
     "vit-bench-autoformer": ["384:" + ",".join(["6x4"] * 12)],
+    "nas-bench-bert": [
+        "256:sdp.4.1024x3",
+        "256:sdp.4.1024x3,sdp.4.1024x3,sdp.4.1024x3",
+        "512:sdp.4.1024x3,sdp.4.1024x3",
+        "256:sdp.3.1024x3,sdp.4.1024x3",
+        "256:dsc7.4.1024x3,sdp.4.1024x3",
+        "256:sdp.4.1024x2,sdp.4.1024x1",
+    ],
+    "nas-bench-bert-trained": ["256:sdp.4.1024,sdp.4.1024x1"],
     "pit": [
         "32:4:2-6-4",
         "30:4:2-6-4:2-4-8",
@@ -214,9 +223,12 @@ def test_no_specs_give_an_empty_batch(space: SearchSpace[Any]) -> None:
     assert batch.edge_index.shape == (2, 0)
 
 
-@pytest.mark.parametrize("name", [name for name in GRAMMARS if name not in ("mini-transformers", "mini-mixers")])
+TOKENS_ONLY = ("mini-transformers", "mini-mixers", "nas-bench-bert", "nas-bench-bert-trained")
+
+
+@pytest.mark.parametrize("name", [name for name in GRAMMARS if name not in TOKENS_ONLY])
 def test_classes_and_images_change_the_graph(name: str) -> None:
-    """The two that are left out mix over all tokens of their smallest image; see test_mini_pools.py."""
+    """Those that are left out mix over all tokens of their smallest image, or take no images; see their own tests."""
     space = SPACES[name]
     spec = space.example
     assert space.graph(spec, 100).shapes[-1] == (1, 100)
