@@ -12,7 +12,7 @@ from archcast.proxies.sample_gradients import sample_gradient
 from archcast.proxies.subject import Subject, first_samples, logits_of
 from archcast.proxies.tape import BatchNorm, Tape
 
-SAMPLES = 8
+SAMPLES = 4
 CLASSES = 10
 """Upper bounds: the information is a mean over samples, and random directions stand in for many classes."""
 
