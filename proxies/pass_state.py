@@ -34,6 +34,7 @@ class PassState:
         self.seed = seed
         self.changes: tuple[str, ...] | None = None
         self.draws = False
+        self._overwritten: list[tuple[Tensor, Tensor]] = []
 
     @contextlib.contextmanager
     def one_pass(self) -> Iterator[None]:
@@ -54,6 +55,7 @@ class PassState:
             yield
         finally:
             changes = snapshot.put_back()
+            self._overwritten += snapshot.overwritten
             if first:
                 self.changes = changes
                 self.draws = not _same_states(randomness, _random_states())
@@ -62,6 +64,13 @@ class PassState:
                 f"the forward pass writes to its own parameters ({', '.join(snapshot.written[:3])}), so that the "
                 "weights differ from pass to pass; move that out of forward"
             )
+
+    def finish(self) -> None:
+        """Give tensors that a pass overwrote their values back; not before, since gradients may still need them."""
+        with torch.no_grad():
+            for tensor, value in reversed(self._overwritten):
+                tensor.copy_(value)
+        self._overwritten.clear()
 
     def notes(self) -> list[str]:
         """What a reader should know."""
@@ -79,6 +88,7 @@ class _Snapshot:
 
     def __init__(self, module: nn.Module) -> None:
         self.written: list[str] = []
+        self.overwritten: list[tuple[Tensor, Tensor]] = []
         self._module = module
         self._versions = [(name, parameter, parameter._version) for name, parameter in module.named_parameters()]
         self._attributes = []
@@ -108,9 +118,21 @@ class _Snapshot:
             for key, (item, copy) in kept.items():
                 if now.get(key) is not item or not _unchanged(item, copy):
                     changes.append(_dotted(name, key))
-                    now[key] = copy if isinstance(item, _CONTAINERS) or _is_written(item, copy) else item
+                    now[key] = self._restored(item, copy)
         self.written = [name for name, parameter, version in self._versions if parameter._version != version]
         return tuple(changes)
+
+    def _restored(self, item: Any, copy: Any) -> Any:
+        """The object itself with its contents put back; for a tensor that was overwritten a copy of what it was."""
+        if isinstance(item, list):
+            item[:] = copy
+        elif isinstance(item, (dict, set)):
+            item.clear()
+            item.update(copy)
+        elif isinstance(copy, _Versioned) and item._version != copy.version:
+            self.overwritten.append((item, copy.value.clone()))
+            return copy.value
+        return item
 
 
 _CONTAINERS = (list, dict, set)
@@ -130,16 +152,12 @@ class _Versioned:
         self.value, self.version = tensor.detach().clone(), tensor._version
 
 
-def _is_written(item: Any, copy: Any) -> bool:
-    return isinstance(copy, _Versioned) and item._version != copy.version
-
-
 def _unchanged(item: Any, copy: Any) -> bool:
     if isinstance(item, (list, set)):
         return len(item) == len(copy) and all(a is b for a, b in zip(item, copy, strict=True))
     if isinstance(item, dict):
         return len(item) == len(copy) and all(copy.get(key, item) is value for key, value in item.items())
-    return not _is_written(item, copy)
+    return not isinstance(copy, _Versioned) or item._version == copy.version
 
 
 def _equal(before: Tensor | None, after: Tensor | None) -> bool:

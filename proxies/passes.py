@@ -43,7 +43,7 @@ WHITE_SAMPLES = 4
 _KEPT_SAMPLE_GRADIENTS = 400_000_000  # bytes; above that they are computed again for each statistic
 
 
-_NO_GRADIENT = "no gradient: the output does not depend on the parameters differentiably"
+NO_GRADIENT = "no gradient: the output does not depend on the parameters differentiably"
 
 
 class UnmeasurableError(Exception):
@@ -107,7 +107,7 @@ class Passes:
             UnmeasurableError: nothing in the network can receive a gradient.
         """
         if not self.logits.requires_grad:
-            raise UnmeasurableError(_NO_GRADIENT)
+            raise UnmeasurableError(NO_GRADIENT)
         with torch.enable_grad():
             return self._loss_of(self.logits)
 
@@ -166,7 +166,7 @@ class Passes:
         if source is None:
             raise UnmeasurableError("no gradient: the network has no floating-point input")
         if not self.logits.requires_grad:
-            raise UnmeasurableError(_NO_GRADIENT)
+            raise UnmeasurableError(NO_GRADIENT)
         outputs = {value: tensor for value in self.weights if (tensor := self._output(value)) is not None}
         gradients = torch.autograd.grad(
             self.logits.sum(), [source, *outputs.values()], retain_graph=True, allow_unused=True
@@ -232,7 +232,7 @@ class Passes:
                 tape, outputs = subject.record((tuple(slots), named), BatchNorm.SKIP)
                 logits = logits_of(outputs)
                 if not logits.requires_grad:
-                    raise UnmeasurableError(_NO_GRADIENT)
+                    raise UnmeasurableError(NO_GRADIENT)
                 owned: dict[int, list[Tensor]] = {}
                 for index, value in sorted(tape.owners().items()):
                     weight = tape.parameters[index]
@@ -255,7 +255,7 @@ class Passes:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             loss = self._loss_of(self.subject.run((positional, named)))
             if not loss.requires_grad:
-                raise UnmeasurableError(_NO_GRADIENT)
+                raise UnmeasurableError(NO_GRADIENT)
             gradients = torch.autograd.grad(loss, flat, create_graph=True, allow_unused=True)
             product = sum((g.detach() * g).sum() for g in gradients if g is not None and g.requires_grad)
             if not isinstance(product, Tensor):

@@ -236,7 +236,10 @@ def prepared(
             _count_frozen(subject)
             if fresh:
                 _reset(subject)
-            yield subject
+            try:
+                yield subject
+            finally:
+                subject.state.finish()
 
 
 def _refuse(module: nn.Module) -> None:

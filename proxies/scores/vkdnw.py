@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 
 from archcast.proxies.fisher_information import fisher_factor
-from archcast.proxies.passes import Passes, UnmeasurableError
+from archcast.proxies.passes import NO_GRADIENT, Passes, UnmeasurableError
 from archcast.proxies.proxy import NodeValues, Proxy
 
 
 def score(passes: Passes, _nodes: NodeValues) -> float:
     """Number of parameter tensors plus the entropy of the deciles of the spectrum."""
+    if not passes.logits.requires_grad:
+        raise UnmeasurableError(NO_GRADIENT)
     factor = fisher_factor(passes.subject)
     spectrum = factor.new_zeros(factor.shape[1])
     squares = torch.linalg.svdvals(factor).square()
