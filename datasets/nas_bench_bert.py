@@ -135,7 +135,7 @@ class NASBenchBert(SearchSpace[Bert]):
         """The spec itself: no two name the same network."""
         return self.format(self.parse(spec))
 
-    def module(self, spec: str, num_classes: int = 2) -> nn.Module:
+    def module(self, spec: str, num_classes: int = 10) -> nn.Module:
         from archcast.datasets.nas_bench_bert_module import Network
 
         bert = self.parse(spec)

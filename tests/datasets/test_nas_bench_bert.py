@@ -123,7 +123,7 @@ def test_shorter_inputs_cost_less(space: NASBenchBert) -> None:
 def test_every_layer_can_be_captured(space: NASBenchBert) -> None:
     for first, second in zip(LAYERS[::5], LAYERS[2::5], strict=False):
         spec = space.format(replace(space.parse(space.example), layers=(first, second)))
-        graph, module = space.graph(spec), space.module(spec)
+        graph, module = space.graph(spec), space.module(spec, space.classes)
         assert graph.params == count(module)
         assert not graph.unknown_ops
 
