@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from archcast.errors import ArchcastError, ConfigError
-from archcast.graphs.capture import InputShape, canonical
+from archcast.graphs.capture import InputShape, canonical, is_path
 from archcast.graphs.modules import Buildable, buildable
 from archcast.graphs.tracing import trace
 from archcast.proxies.measurement import BATCH, Measurements, measure
@@ -76,7 +77,7 @@ def score(
         proxies: "fast", "full", a name, or names.
         jobs: number of processes; each computes on one thread. Networks are sent to them: callables must be importable.
         cache: read and keep measurements of networks that `seed` draws the weights of (`MeasurementStore`). Modules
-            that are given are measured with the weights they have and never cached.
+            and ONNX files are measured with the weights they have and never cached.
         progress: show a bar with the time left.
 
     A network that cannot be measured has NaN scores and its error in `missing`; the others are not lost.
@@ -131,7 +132,7 @@ def _measure_one(network: Any, settings: _Settings) -> Measurements | str:
     options = {"batch": settings.batch, "seed": settings.seed, "device": settings.device}
     try:
         source = buildable(network, settings.input_shape)
-        store = MeasurementStore() if settings.cache and not isinstance(network, torch.nn.Module) else None
+        store = MeasurementStore() if settings.cache and _drawn_by_seed(network) else None
         key = _key(source, settings) if store else ""
         known = store.read([key]).get(key) if store else None
         if known is not None:
@@ -142,6 +143,13 @@ def _measure_one(network: Any, settings: _Settings) -> Measurements | str:
         return made
     except ArchcastError as error:
         return str(error)
+
+
+def _drawn_by_seed(network: Any) -> bool:
+    """Whether a network comes without weights of its own, unlike modules and ONNX files."""
+    if isinstance(network, str):
+        return not network.lower().endswith(".onnx") and not is_path(network)
+    return not isinstance(network, (torch.nn.Module, Path)) and type(network).__name__ != "ModelProto"
 
 
 def _key(source: Buildable, settings: _Settings) -> str:

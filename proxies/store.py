@@ -110,7 +110,8 @@ def _unpack(payload: bytes) -> Measurements:
     raw = zlib.decompress(payload)
     size = int.from_bytes(raw[:4], "little")
     head = json.loads(raw[4 : 4 + size])
-    values = np.frombuffer(raw[4 + size :], dtype="<f4").astype(np.float64).reshape(len(head["nodes"]), -1)
+    values = np.frombuffer(raw[4 + size :], dtype="<f4").astype(np.float64)
+    values = values.reshape(len(head["nodes"]), len(head["ops"]))
     return Measurements(
         head["name"], head["scores"], dict(zip(head["nodes"], values, strict=True)), tuple(head["ops"]),
         head["missing"], tuple(head["notes"]), head["seconds"],
