@@ -78,7 +78,7 @@ def test_onnx_files_are_never_cached(tmp_path: Path, home: Path) -> None:
     path = tmp_path / "net.onnx"
     norms = []
     for scale in (1.0, 2.0):
-        net = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)).eval()
+        net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
         for layer in (net[0], net[2]):
             nn.init.constant_(layer.weight, scale)
         torch.onnx.export(net, (torch.zeros(1, 4),), str(path), dynamo=False)
