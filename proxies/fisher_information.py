@@ -8,43 +8,30 @@ import torch
 from torch import Tensor
 
 from archcast.graphs.calls import Call
+from archcast.proxies.passes import Passes
 from archcast.proxies.sample_gradients import sample_gradient
-from archcast.proxies.subject import Subject, first_samples, logits_of
-from archcast.proxies.tape import BatchNorm, Tape
+from archcast.proxies.tape import Tape
 
-SAMPLES = 4
-CLASSES = 10
-"""Upper bounds: the information is a mean over samples, and random directions stand in for many classes."""
+DIRECTIONS = 4
+"""More logits than these are mixed at random, which keeps the mean of the information and saves backward passes."""
 
 _SMOOTHING = 0.05
 
 
-def fisher_information(subject: Subject) -> Tensor:
-    """`[n, n]` mean over samples of J^T (diag(p) - p p^T) J, J the gradient of the logits for the first entry of each
-    parameter tensor of a convolution, matrix product or normalisation, p the smoothed class probabilities."""
-    factor = fisher_factor(subject)
-    return factor.T @ factor
+def fisher_factor(passes: Passes) -> Tensor:
+    """`[samples * directions, n]` A with A^T A = mean over samples of J^T (diag(p) - p p^T) J.
 
-
-def fisher_factor(subject: Subject) -> Tensor:
-    """`[samples * directions, n]` A with `fisher_information` = A^T A; it has few rows however deep the network is.
-
-    Each sample is normalised by its own statistics, so that samples do not mix.
+    J is each sample's share in the gradient of the logits for the first entry of each of the n parameter tensors of
+    convolutions, matrix products and normalisations, p the smoothed class probabilities.
     """
-    positional, named = first_samples(subject.inputs(), SAMPLES)
-    with torch.enable_grad():
-        for tensor in (*positional, *named.values()):
-            if tensor.is_floating_point():
-                tensor.requires_grad_(True)
-        tape, outputs = subject.record((positional, named), BatchNorm.SAMPLE)
-        logits = logits_of(outputs)
+    tape, logits = passes.tape, passes.logits
     probabilities = logits.detach().softmax(dim=1) * (1 - _SMOOTHING) + _SMOOTHING / logits.shape[1]
     covariance = torch.diag_embed(probabilities) - probabilities[:, :, None] * probabilities[:, None, :]
     exact = covariance.float() if covariance.dtype in (torch.float16, torch.bfloat16) else covariance
     directions = torch.linalg.cholesky_ex(exact + 1e-9 * torch.eye(logits.shape[1]).to(exact)).L.to(covariance)
-    if logits.shape[1] > CLASSES:
-        generator = torch.Generator().manual_seed(subject.seed)
-        mixing = torch.randn(logits.shape[1], CLASSES, generator=generator).to(logits) / CLASSES**0.5
+    if logits.shape[1] > DIRECTIONS:
+        generator = torch.Generator().manual_seed(passes.subject.seed)
+        mixing = torch.randn(logits.shape[1], DIRECTIONS, generator=generator).to(logits) / DIRECTIONS**0.5
         directions = directions @ mixing
     entries = _entries(tape)
     values = sorted({value for value, _ in entries})

@@ -10,6 +10,9 @@ _WEIGHTED = frozenset({"conv", "linear", "attention", "recurrent"})
 _GLOBAL_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 
 
+_MERGES = frozenset({"Add", "Concat"})
+
+
 def channel_rows(tensor: Tensor) -> Tensor:
     """`[B, positions, C]`: maps `[B, C, H, W]` with channels last, tokens `[B, L, C]`, vectors with one position."""
     if tensor.dim() >= 4:
@@ -21,8 +24,8 @@ def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int
     """The values at the end of each block, in order; the input and the logits are none.
 
     A value is a cut if every edge from the nodes up to it into later ones leaves from it. Between two cuts that count
-    there is at least one layer with weights; of several cuts without one between them the last counts. Only maps and
-    tokens (three axes and more) are taken, up to the global pooling.
+    there is at least one layer with weights; of several cuts without one between them the first that merges branches
+    counts, else the last. Only maps and tokens (three axes and more) are taken, up to the global pooling.
     """
     last_reader: dict[int, int] = {}
     for value in live:
@@ -43,7 +46,8 @@ def block_ends(nodes: list[Node], sources: list[tuple[int, ...]], live: list[int
         if not is_cut or len(nodes[value].shape) < 3 or not weighted:
             continue
         if ends and weighted_at[-1] == weighted:
-            ends[-1] = value
+            if nodes[ends[-1]].op not in _MERGES:  # what follows a sum of branches is the start of the next block
+                ends[-1] = value
         else:
             ends.append(value)
             weighted_at.append(weighted)

@@ -70,7 +70,7 @@ class MeasurementStore:
 
 
 def measurement_key(identity: str, ops: Iterable[str], *settings: object) -> str:
-    """The key of one network: its graph (or other identity), the order of its nodes, and what decides the measurement."""
+    """The key of one network: its graph or other identity, the order of its nodes, all that decides the measurement."""
     return content_key(recipe(), identity, " ".join(ops), *map(str, settings))
 
 

@@ -34,10 +34,9 @@ _READS = frozenset({"__bool__", "__int__", "__float__", "__index__", "item", "to
 
 
 class BatchNorm(Enum):
-    """What normalisations do: batch statistics, statistics of each sample alone, or nothing (all kinds of them)."""
+    """What normalisations do: batch normalisation uses batch statistics, or all of them do nothing."""
 
     BATCH = "batch"
-    SAMPLE = "sample"
     SKIP = "skip"
 
 
@@ -167,8 +166,6 @@ def normalise(
     if name != "batch_norm":
         return cast(Tensor, func(*args, **kwargs))
     x, weight, bias, eps = batch_norm_arguments(args, kwargs)
-    if norm is BatchNorm.SAMPLE and x.dim() > 2:
-        return torch.nn.functional.instance_norm(x, None, None, weight, bias, True, 0.0, eps)
     return batch_normalised(x, weight, bias, eps)[0]
 
 

@@ -1,4 +1,8 @@
-"""VKDNW (Tybl and Neumann, "Training-free NAS through variance of knowledge of deep network weights", CVPR 2025)."""
+"""VKDNW (Tybl and Neumann, "Training-free NAS through variance of knowledge of deep network weights", CVPR 2025).
+
+The paper normalises each sample by its own statistics and takes all logits of a larger batch. Here the batch, its
+statistics and its forward pass are those all proxies share, and a few random mixtures stand in for the logits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ def score(passes: Passes, _nodes: NodeValues) -> float:
     """Number of parameter tensors plus the entropy of the deciles of the spectrum."""
     if not passes.logits.requires_grad:
         raise UnmeasurableError(NO_GRADIENT)
-    factor = fisher_factor(passes.subject)
+    factor = fisher_factor(passes)
     spectrum = factor.new_zeros(factor.shape[1])
     squares = torch.linalg.svdvals(factor).square()
     spectrum[: len(squares)] = squares
