@@ -23,7 +23,7 @@ EPS = 1e-12
 
 def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     """`[B, tokens, heads * width]` -> `[B, heads, tokens, width]`."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def merge_heads(x: torch.Tensor) -> torch.Tensor:
@@ -67,18 +67,15 @@ class SpanConvolution(nn.Module):
         self.inputs = nn.Linear(hidden, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        query = self.query(x)
-        attended = merge_heads(
-            functional.scaled_dot_product_attention(
-                *(split_heads(part, self.heads) for part in (query, self.key(x), self.value(x)))
-            )
-        )
+        mixed_query = self.query(x)
+        query, key, value = (split_heads(part, self.heads) for part in (mixed_query, self.key(x), self.value(x)))
+        attended = merge_heads(functional.scaled_dot_product_attention(query, key, value))
         span = self.pointwise(self.depthwise(x.transpose(1, 2))).transpose(1, 2)
-        kernels = self.kernels(span * query).unflatten(-1, (self.heads, self.kernel, 1)).softmax(dim=-2)
+        kernels = self.kernels(span * mixed_query).reshape(*x.shape[:2], self.heads, self.kernel, 1).softmax(dim=-2)
         columns = functional.unfold(
             self.inputs(x).transpose(1, 2).unsqueeze(-1), (self.kernel, 1), padding=(self.kernel // 2, 0)
         )
-        columns = columns.transpose(1, 2).unflatten(-1, (self.heads, -1, self.kernel))
+        columns = columns.transpose(1, 2).reshape(*x.shape[:2], self.heads, -1, self.kernel)
         return torch.cat([attended, (columns @ kernels).flatten(2)], dim=2)
 
 

@@ -43,7 +43,8 @@ def softmax_mixers(tape: Tape) -> dict[int, int]:
 
 def attention_weights(call: Call) -> Tensor:
     """`[..., queries, keys]` the weights inside a call of `scaled_dot_product_attention`."""
-    query, key = call.arg(0, "query").detach(), call.arg(1, "key").detach()
+    query: Tensor = call.arg(0, "query").detach()
+    key: Tensor = call.arg(1, "key").detach()
     if call.kwargs.get("enable_gqa"):
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
     scale = call.arg(6, "scale")

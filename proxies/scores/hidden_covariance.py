@@ -35,15 +35,17 @@ def nodes(passes: Passes) -> NodeValues:
 
 def _by_sample(call: Call) -> Tensor:
     """`[B, states]` the hidden states that a call computed."""
-    states = call.result[0] if isinstance(call.result, tuple) else call.result
+    states: Tensor = call.result[0] if isinstance(call.result, tuple) else call.result
+    states = states.detach()
     if call.name.endswith("_cell"):
-        return states.detach().reshape(-1, states.shape[-1])
-    if call.args[1] is not None and isinstance(call.args[1], Tensor) and call.args[1].dim() == 1:
-        return call.result[1].detach().transpose(0, 1).flatten(1)  # packed sequences: their final states
-    batch_first = bool(call.args[8])
+        return states.reshape(-1, states.shape[-1])
+    if isinstance(call.args[1], Tensor) and call.args[1].dim() == 1:  # packed sequences: their final states
+        final: Tensor = call.result[1].detach()
+        return final.transpose(0, 1).flatten(1)
     if states.dim() < 3:
-        return states.detach().reshape(1, -1)
-    return states.detach().flatten(1) if batch_first else states.detach().transpose(0, 1).flatten(1)
+        return states.reshape(1, -1)
+    batch_first = bool(call.args[8])
+    return states.flatten(1) if batch_first else states.transpose(0, 1).flatten(1)
 
 
 def _score(states: Tensor) -> float:
