@@ -101,6 +101,16 @@ def listed() -> list[dict[str, str]]:
     ]
 
 
+def markdown_table() -> str:
+    """The table of `docs/proxies.md`; a test holds the page to it."""
+    columns = ("name", "formula", "paper", "unit", "direction", "invariances", "reads", "cost")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for entry in listed():
+        cells = [f"`{entry['name']}`", *(entry[column].replace("|", "\\|") for column in columns[1:])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _document(scores: ProxyScores, position: int, with_nodes: bool) -> dict[str, Any]:
     """One network as JSON; a network that failed has its error."""
     measured = scores.measurements[position]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from archcast.cli import main
+from archcast.cli_proxies import markdown_table
 from archcast.proxies import PROXY_NAMES, measure
 
 CELL = "nasbench201:|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
@@ -81,6 +83,13 @@ def test_the_list_holds_every_proxy(run: Callable[..., SimpleNamespace]) -> None
     assert all(all(entry.values()) for entry in entries)
     out = run("--list").out
     assert all(name in out for name in PROXY_NAMES)
+
+
+def test_the_page_holds_the_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "proxies.md"
+    table = re.search(r"<!-- proxies -->\n(.*?)\n<!-- /proxies -->", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert table is not None
+    assert table[1] == markdown_table()
 
 
 def test_a_network_that_fails_leaves_the_others(run: Callable[..., SimpleNamespace]) -> None:
