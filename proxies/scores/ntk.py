@@ -35,7 +35,7 @@ PROXIES = (
     Proxy(
         name="ntk",
         paper="Chen et al., ICLR 2021",
-        formula="- log(largest / smallest eigenvalue) of the kernel of sample gradients of sum(logits)",
+        formula="log(largest / smallest eigenvalue) of the kernel of sample gradients of sum(logits)",
         sign=-1,
         unit="nats",
         invariances="scale of the output",
