@@ -1,5 +1,8 @@
 """`measure`: repeats itself, leaves everything as it was, and its nodes are those of `capture`."""
 
+# mypy: disable-error-code="arg-type,index"
+# Layers of a Sequential are typed "Tensor | Module"; casts would hide the formulas.
+
 from __future__ import annotations
 
 import copy

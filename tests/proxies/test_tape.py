@@ -1,5 +1,8 @@
 """`Tape`: what normalisations do, what is kept, and where values lie in the graph."""
 
+# mypy: disable-error-code="arg-type,operator"
+# Layers of a Sequential are typed "Tensor | Module"; casts would hide the formulas.
+
 from __future__ import annotations
 
 import pytest
@@ -40,13 +43,6 @@ def test_recording_leaves_running_statistics_alone() -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     recorded(module, x)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
-
-
-def test_each_sample_alone() -> None:
-    module, x = net(), torch.randn(5, 3, 6, 6)
-    _, together = recorded(module, x, BatchNorm.SAMPLE)
-    _, alone = recorded(module, x[:1], BatchNorm.SAMPLE)
-    assert torch.allclose(together[:1], alone, atol=1e-5)
 
 
 def test_skipped_normalisations_do_nothing() -> None:
