@@ -192,7 +192,7 @@ def borrowed_randomness(device: torch.device) -> Iterator[None]:
 
 
 def _random_states() -> tuple[Tensor, Any, Any]:
-    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=True)[1:3]
+    return torch.get_rng_state(), random.getstate(), tuple(np.random.get_state())[1:3]
 
 
 def _same_states(before: tuple[Tensor, Any, Any], after: tuple[Tensor, Any, Any]) -> bool:
