@@ -1,77 +1,114 @@
-"""Measure the networks of every labelled pool; resumable.
+"""Measure the networks of every labelled pool; resumable, and extensible by a larger --networks.
 
     python -m benchmarks.measurements [--pools nasbench201 ...] [--networks 2000] [--jobs 2]
 
 Writes measurements/POOL.parquet (`archcast.proxies.tables`): scores and node values of `networks` random networks (all
 of a smaller pool), measured on the small stand-ins of their spaces (`SearchSpace.small`). A killed run goes on where it
-was: every finished network is in ARCHCAST_HOME/measurements.sqlite.
+was: every finished network is in ARCHCAST_HOME/measurements.sqlite, and a table that is there already is extended.
 """
 
 from __future__ import annotations
 
-import os
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import argparse
+import os
 import time
+from dataclasses import dataclass
+
+os.environ["OMP_NUM_THREADS"] = "1"  # one core means one thread: processes share the cores, not threads
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 
 from archcast.datasets.benchmark import Benchmark, load_benchmark
-from archcast.proxies.proxy import PROXY_NAMES, SEQUENCE_PROXIES
+from archcast.proxies.measurement import VERSION
+from archcast.proxies.proxy import PROXY_NAMES, SEQUENCE_PROXIES, chosen
 from archcast.proxies.scoring import score
-from archcast.proxies.store import recipe
-from archcast.proxies.tables import FOLDER, table_of, write_table
+from archcast.proxies.tables import FOLDER, MeasurementTable, concatenate, read_table, table_of, write_table
 
-POOLS = (
-    "nasbench201", "nasbench101", "nas-bench-macro", "nats-sss", "accel-nasbench", "transnas101-micro",
-    "transnas101-macro", "ofa-mobilenetv3", "ofa-mobilenetv3-compofa", "ofa-mobilenetv3-mcofa",
-    "mini-cells", "mini-shapes", "mini-transformers", "mini-mixers", "zoo-torchvision", "zoo-pytorchcv",
-    "nas-bench-bert",
-)  # fmt: skip
-SEQUENCES = ("nas-bench-bert", "mini-transformers")
-FAST_ONLY = ("zoo-torchvision", "zoo-pytorchcv")
-"""Real networks at their own resolution: second derivatives of those would take days."""
+IMAGES = tuple(name for name in PROXY_NAMES if name not in SEQUENCE_PROXIES)
+FAST = tuple(proxy.name for proxy in chosen("fast") if proxy.name in IMAGES)
 
 
-def measured_specs(benchmark: Benchmark, networks: int, seed: int = 0) -> list[str]:
-    """The networks to measure: a random choice, in the order of the benchmark."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(benchmark))[:networks])
-    return [benchmark.specs[row] for row in rows]
+@dataclass(frozen=True)
+class Pool:
+    """How the networks of a benchmark are measured: on small stand-ins or not, with which batch and proxies."""
+
+    benchmark: str
+    small: bool = True
+    batch: int = 16
+    proxies: tuple[str, ...] = IMAGES
 
 
-def measure_pool(name: str, networks: int, jobs: int, batch: int) -> None:
-    benchmark = load_benchmark(name)
-    specs = measured_specs(benchmark, networks)
-    proxies = [proxy for proxy in PROXY_NAMES if name in SEQUENCES or proxy not in SEQUENCE_PROXIES]
-    if name in FAST_ONLY:
-        from archcast.proxies.proxy import chosen
+POOLS = {
+    **{
+        name: Pool(name)
+        for name in (
+            "nasbench201", "nasbench101", "nas-bench-macro", "nats-sss", "transnas101-micro", "transnas101-macro",
+            "mini-cells", "mini-shapes", "mini-mixers",
+        )
+    },
+    "mini-transformers": Pool("mini-transformers", proxies=PROXY_NAMES),
+    "nas-bench-bert-trained": Pool("nas-bench-bert-trained", batch=8, proxies=PROXY_NAMES),
+    "accel-nasbench": Pool("accel-nasbench", batch=8),
+    "ofa-mobilenetv3": Pool("ofa-mobilenetv3", batch=8),
+    "ofa-mobilenetv3-compofa": Pool("ofa-mobilenetv3-compofa", batch=8),
+    "ofa-mobilenetv3-mcofa": Pool("ofa-mobilenetv3-mcofa", batch=8),
+    "nasbench201-full": Pool("nasbench201", small=False),
+    "zoo-torchvision": Pool("zoo-torchvision", small=False, batch=4, proxies=FAST),
+    "zoo-pytorchcv": Pool("zoo-pytorchcv", small=False, batch=4, proxies=FAST),
+}  # fmt: skip
+"""Name of the table -> its pool. Real networks keep their resolution; second derivatives of those would take days."""
 
-        proxies, batch = [proxy.name for proxy in chosen("fast") if proxy.name in proxies], 4
-    started = time.perf_counter()
-    result = score(benchmark.networks(specs, small=True), proxies, jobs=jobs, batch=batch)
-    seconds = time.perf_counter() - started
-    failed = [network for network, made in zip(specs, result.measurements, strict=True) if made is None]
+
+def chosen_specs(benchmark: Benchmark, networks: int, seed: int = 0) -> list[str]:
+    """A random choice; a larger one begins with a smaller one."""
+    return [benchmark.specs[row] for row in np.random.default_rng(seed).permutation(len(benchmark))[:networks]]
+
+
+def measure_pool(name: str, networks: int, jobs: int) -> None:
+    pool, path = POOLS[name], FOLDER / f"{name}.parquet"
+    benchmark = load_benchmark(pool.benchmark)
     about = {
-        "benchmark": name, "batch": batch, "seed": 0, "space": repr(benchmark.space.small()), "recipe": recipe(),
-        "failed": len(failed),
+        "benchmark": pool.benchmark, "batch": pool.batch, "seed": 0, "version": VERSION,
+        "space": repr(benchmark.space.small() if pool.small else benchmark.space),
     }  # fmt: skip
-    write_table(FOLDER / f"{name}.parquet", table_of(specs, proxies, result.measurements, about))
-    size = (FOLDER / f"{name}.parquet").stat().st_size / 2**20
-    print(f"{name}: {len(specs)} networks, {len(failed)} failed, {seconds:.0f} s, {size:.1f} MiB", flush=True)
+    before = kept_table(name, about, pool.proxies)
+    known = set(before.specs) if before is not None else set()
+    specs = [spec for spec in chosen_specs(benchmark, networks) if spec not in known]
+    if not specs:
+        print(f"{name}: {len(known)} networks, nothing to do", flush=True)
+        return
+    started = time.perf_counter()
+    result = score(benchmark.networks(specs, small=pool.small), pool.proxies, jobs=jobs, batch=pool.batch)
+    seconds = time.perf_counter() - started
+    made = table_of(specs, pool.proxies, result.measurements, about)
+    table = made if before is None else concatenate([before, made])
+    write_table(path, table)
+    failed = sum(measured is None for measured in result.measurements)
+    size = path.stat().st_size / 2**20
+    print(f"{name}: {len(specs)} networks, {failed} failed, {seconds:.0f} s; {len(table)}, {size:.1f} MiB", flush=True)
+
+
+def kept_table(name: str, about: dict[str, object], proxies: tuple[str, ...]) -> MeasurementTable | None:
+    """The table there is, if it was measured in the same way."""
+    path = FOLDER / f"{name}.parquet"
+    if not path.is_file():
+        return None
+    table = read_table(path)
+    if dict(table.about) == about and table.names == proxies:
+        return table
+    print(f"{name}: the table there was made in another way; it is made anew", flush=True)
+    return None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pools", nargs="+", default=POOLS, choices=POOLS)
+    parser.add_argument("--pools", nargs="+", default=list(POOLS), choices=list(POOLS), metavar="POOL")
     parser.add_argument("--networks", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
     for name in options.pools:
-        measure_pool(name, options.networks, options.jobs, options.batch)
+        measure_pool(name, options.networks, options.jobs)
 
 
 if __name__ == "__main__":

@@ -103,10 +103,11 @@ class Benchmark:
     def networks(self, specs: Sequence[str] | None = None, *, small: bool = False) -> list[Buildable]:
         """The networks of all architectures, or of `specs`, as something that can be built and run.
 
-        With `small`, their cheap stand-ins (`SearchSpace.small`). For `archcast.proxies`.
+        With `small`, their cheap stand-ins (`SearchSpace.small`) with at most ten classes. For `archcast.proxies`.
         """
         space = self.space.small() if small else self.space
-        return [space.buildable(spec, self.num_classes) for spec in (self.specs if specs is None else specs)]
+        classes = min(self.num_classes, 10) if small and space is not self.space else self.num_classes
+        return [space.buildable(spec, classes) for spec in (self.specs if specs is None else specs)]
 
     def graphs(self, indices: Sequence[int] | IntArray | None = None, *, cache: bool = True) -> GraphBatch:
         """The computation graphs of all architectures, or of those at `indices`.

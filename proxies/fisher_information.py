@@ -26,13 +26,14 @@ def fisher_factor(passes: Passes) -> Tensor:
     """
     tape, logits = passes.tape, passes.logits
     probabilities = logits.detach().softmax(dim=1) * (1 - _SMOOTHING) + _SMOOTHING / logits.shape[1]
-    covariance = torch.diag_embed(probabilities) - probabilities[:, :, None] * probabilities[:, None, :]
-    exact = covariance.float() if covariance.dtype in (torch.float16, torch.bfloat16) else covariance
-    directions = torch.linalg.cholesky_ex(exact + 1e-9 * torch.eye(logits.shape[1]).to(exact)).L.to(covariance)
+    roots = probabilities.sqrt()
+    mixing = torch.eye(logits.shape[1])
     if logits.shape[1] > DIRECTIONS:
         generator = torch.Generator().manual_seed(passes.subject.seed)
-        mixing = torch.randn(logits.shape[1], DIRECTIONS, generator=generator).to(logits) / DIRECTIONS**0.5
-        directions = directions @ mixing
+        mixing = torch.randn(logits.shape[1], DIRECTIONS, generator=generator) / DIRECTIONS**0.5
+    mixing = mixing.to(logits)
+    # diag(p) - p p^T = R R^T with R = diag(sqrt p) - p sqrt(p)^T, because sqrt p has length one.
+    directions = roots[:, :, None] * mixing - probabilities[:, :, None] * (roots @ mixing)[:, None, :]
     entries = _entries(tape)
     values = sorted({value for value, _ in entries})
     tensors = [tape.results[value] for value in values]

@@ -20,6 +20,8 @@ from archcast.proxies.proxy import NodeValues, Proxy, chosen, total
 from archcast.proxies.subject import prepared
 
 BATCH = 16
+VERSION = 1
+"""Raised whenever a change makes the same network measure differently; tables of measurements carry it."""
 
 
 @dataclass(frozen=True, eq=False)

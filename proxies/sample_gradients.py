@@ -45,6 +45,10 @@ def _convolution(call: Call, gradient: Tensor, weight: Tensor) -> Tensor | None:
     axes = weight.dim() - 2
     stride, dilation = _pair(call.arg(3, "stride", 1), 1, axes), _pair(call.arg(5, "dilation", 1), 1, axes)
     kernel = (1, *weight.shape[2:])[-2:]
+    if groups == x.shape[1] == weight.shape[0]:
+        return _depthwise(
+            x, gradient, _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
+        )
     patches = _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
     batch, positions = x.shape[0], gradient.shape[2] * gradient.shape[3]
     g = gradient.permute(0, 2, 3, 1).reshape(batch, positions, groups, -1)
@@ -52,6 +56,17 @@ def _convolution(call: Call, gradient: Tensor, weight: Tensor) -> Tensor | None:
         return torch.bmm(g[:, :, 0].transpose(1, 2), patches.reshape(batch, positions, -1)).flatten(1)
     patches = patches.reshape(batch, positions, -1, groups, x.shape[1] // groups)
     return torch.einsum("bpgo,bpkgc->bgokc", g, patches).flatten(1)
+
+
+def _depthwise(x: Tensor, gradient: Tensor, patches: Tensor) -> Tensor:
+    """`[B, C k k]`: tap by tap, because all patches at once would be k k times the input."""
+    g = gradient.permute(0, 2, 3, 1)
+    taps = [
+        torch.einsum("bhwc,bhwc->bc", g, patches[:, :, :, row, column])
+        for row in range(patches.shape[3])
+        for column in range(patches.shape[4])
+    ]
+    return torch.stack(taps, dim=2).reshape(len(x), -1)
 
 
 def _patches(

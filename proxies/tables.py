@@ -116,6 +116,29 @@ def load_measurements(benchmark: str) -> MeasurementTable:
     return read_table(FOLDER / f"{benchmark}.parquet")
 
 
+def concatenate(tables: Sequence[MeasurementTable]) -> MeasurementTable:
+    """One table of all networks; the tables were measured in the same way.
+
+    Raises:
+        DataError: they hold other proxies or were measured in another way.
+    """
+    first = tables[0]
+    if any(table.names != first.names or dict(table.about) != dict(first.about) for table in tables):
+        raise DataError("the tables were measured in different ways and cannot be joined")
+    node_names = [name for name in first.names if any(name in table.nodes for table in tables)]
+    nodes = {
+        name: np.concatenate([
+            table.nodes.get(name, np.full(int(table.ptr[-1]), np.nan, dtype=np.float32)) for table in tables
+        ])
+        for name in node_names
+    }  # fmt: skip
+    counts = np.concatenate([np.diff(table.ptr) for table in tables])
+    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    specs = tuple(spec for table in tables for spec in table.specs)
+    scores = np.concatenate([table.scores for table in tables])
+    return MeasurementTable(specs, first.names, scores, nodes, ptr, first.about)
+
+
 def table_of(
     specs: Sequence[str], names: Sequence[str], measured: Sequence[Any], about: Mapping[str, Any]
 ) -> MeasurementTable:

@@ -17,7 +17,8 @@ def nodes(passes: Passes) -> NodeValues:
     for value in passes.blocks:
         rows = channel_rows(passes.tape.results[value].detach()).flatten(0, 1)
         rows = rows - rows.mean(dim=0)
-        spectrum = torch.linalg.eigvalsh((rows.T @ rows).double() / len(rows)).clamp_min(0)
+        smaller = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows  # the same spectrum but for zeros
+        spectrum = torch.linalg.eigvalsh(smaller.double()).clamp_min(0)
         if (mass := float(spectrum.sum())) > 0:
             share = spectrum / mass
             found[value] = -float((share * (share + 1e-8).log()).sum())

@@ -37,7 +37,10 @@ def _spectral_norm(arrived: Tensor, sent: Tensor) -> float | None:
     left, right = channel_rows(arrived).flatten(0, 1), channel_rows(sent).flatten(0, 1)
     if len(left) != len(right):
         return None
-    return float(torch.linalg.matrix_norm(left.T @ right / len(right), 2))
+    count = len(right)
+    if count < min(left.shape[1], right.shape[1]):  # few positions, many channels: the norm of the triangular factors
+        left, right = torch.linalg.qr(left.T).R.T, torch.linalg.qr(right.T).R.T
+    return float(torch.linalg.matrix_norm(left.T @ right / count, 2))
 
 
 def score(_passes: Passes, values: NodeValues) -> float:
