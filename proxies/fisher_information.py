@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -45,7 +46,7 @@ def fisher_factor(passes: Passes) -> Tensor:
         by_value = dict(zip(values, gradients, strict=True))
         rows.append(torch.stack([_first_entry(tape, value, role, by_value[value]) for value, role in entries], dim=1))
     jacobian = torch.stack(rows, dim=1).double()  # [samples, directions, n]
-    return jacobian.flatten(0, 1) / len(jacobian) ** 0.5
+    return jacobian.flatten(0, 1) / math.sqrt(len(jacobian))
 
 
 def _entries(tape: Tape) -> list[tuple[int, str]]:

@@ -45,6 +45,7 @@ def _convolution(call: Call, gradient: Tensor, weight: Tensor) -> Tensor | None:
     axes = weight.dim() - 2
     stride, dilation = _pair(call.arg(3, "stride", 1), 1, axes), _pair(call.arg(5, "dilation", 1), 1, axes)
     kernel = (1, *weight.shape[2:])[-2:]
+    patches = _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
     if groups == x.shape[1] == weight.shape[0]:
         return _depthwise(
             x, gradient, _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])

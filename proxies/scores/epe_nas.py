@@ -21,7 +21,7 @@ def score(passes: Passes, _nodes: NodeValues) -> float:
     if bool((jacobian.std(dim=1) == 0).any()):
         raise UnmeasurableError("the input gradient of a sample is constant: its correlation does not exist")
     result = 0.0
-    for members in jacobian.split(_GROUP):
+    for members in torch.split(jacobian, _GROUP):
         if len(members) > 1:
             result += abs(float((torch.corrcoef(members).abs() + _EPSILON).log().sum()))
     return result

