@@ -23,7 +23,7 @@ def add_proxies(parser: Any) -> None:
 
 examples:
   archcast proxies timm:resnet18 model.onnx
-  archcast proxies timm:resnet18 --names snip,zen,naswot --input-shape 1,3,64,64 --nodes
+  archcast proxies timm:resnet18 --proxies snip,zen,naswot --input-shape 1,3,64,64 --nodes
   archcast proxies --list                           every proxy: formula, paper, unit, direction, cost
 
 Higher is better in every row. Where there is no value, the reason is told. The exit code is 1 if a network of several
@@ -32,7 +32,7 @@ could not be measured."""
         "networks", nargs="*", type=str, metavar="NETWORK",
         help="a zoo name (timm:resnet18), an .onnx file, or a benchmark spec (nasbench201:|nor_conv_3x3~0|+...)",
     )  # fmt: skip
-    parser.add_argument("--names", type=str, default="fast", help="fast, full, or names with commas: snip,zen")
+    parser.add_argument("--proxies", type=str, default="fast", help="fast, full, none (sizes only), or names with commas: snip,zen")
     parser.add_argument("--batch", type=int, default=16, help="number of samples, at least 2")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and labels")
     parser.add_argument(
@@ -52,7 +52,7 @@ def run_proxies(options: Any) -> int:
     from archcast.proxies.proxy import chosen
     from archcast.proxies.scoring import score
 
-    asked = [proxy.name for proxy in chosen(options.names)]
+    asked = [proxy.name for proxy in chosen(options.proxies)]
     names = list(dict.fromkeys([*SIZES, *asked]))
     shape = input_shape(options.input_shape)
     scores = score(

@@ -1,6 +1,6 @@
 """Zero-cost proxies of three cells, and the nodes of the network they come from.
 
-python examples/proxies.py [--names fast] [--batch 16]
+python examples/proxies.py [--proxies fast] [--batch 16]
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CELLS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--names", default="fast", help="fast, full, or names with commas")
+    parser.add_argument("--proxies", default="fast", help="fast, full, or names with commas")
     parser.add_argument("--batch", type=int, default=16, help="number of samples")
     options = parser.parse_args()
-    names = [proxy.name for proxy in chosen(options.names)]
+    names = [proxy.name for proxy in chosen(options.proxies)]
     scores = score(list(CELLS.values()), names, batch=options.batch)
     rows = [[name, *(f"{value:.4g}" if np.isfinite(value) else "-" for value in scores.column(name))] for name in names]
     print_table("Zero-cost proxies, higher is better", ["proxy", *CELLS], rows)

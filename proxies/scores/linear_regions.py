@@ -111,7 +111,7 @@ PROXIES = (
         unit="borders",
         invariances="positive scale of any activation",
         reads="inputs",
-        cost="fast",
+        cost="full",
         nodes=nodes,
     ),
 )

@@ -42,7 +42,7 @@ PROXIES = (
         unit="nats",
         invariances="the weights the network has",
         reads="white noise",
-        cost="fast",
+        cost="full",
         nodes=nodes,
         score=score,
     ),

@@ -32,7 +32,7 @@ PROXIES = (
         unit="nats",
         invariances="scale of the gradient of a layer",
         reads="inputs, labels",
-        cost="fast",
+        cost="full",
         nodes=nodes,
     ),
 )

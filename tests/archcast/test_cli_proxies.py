@@ -17,7 +17,7 @@ from archcast.cli_proxies import markdown_table
 from archcast.proxies import PROXY_NAMES, measure
 
 CELL = "nasbench201:|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
-SMALL = ("--names", "snip,zen", "--batch", "2")
+SMALL = ("--proxies", "snip,zen", "--batch", "2")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_onnx_files_and_input_shapes(run: Callable[..., SimpleNamespace], onnx_f
 
 
 def test_missing_values_come_with_their_reason(run: Callable[..., SimpleNamespace]) -> None:
-    done = run(CELL, "--names", "attention_confidence", "--batch", "2")
+    done = run(CELL, "--proxies", "attention_confidence", "--batch", "2")
     assert done.code == 0
     assert "no attention_confidence: the network has no attention layer" in done.err
 
@@ -104,7 +104,7 @@ def test_a_network_that_fails_leaves_the_others(run: Callable[..., SimpleNamespa
     ("arguments", "message"),
     [
         ([], "at least one NETWORK"),
-        (["timm:resnet18", "--names", "snap"], "no proxy called 'snap'"),
+        (["timm:resnet18", "--proxies", "snap"], "no proxy called 'snap'"),
         (["nosuch:net"], "nosuch"),
         (["resnet18"], "timm:resnet18"),
         ([CELL, "--batch", "1"], "at least 2"),
