@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from torch import nn
+from torch import Tensor, nn
 
 from archcast.errors import CaptureError, MissingExtraError, NetworkError
 from archcast.graphs.feeds import Feed, Slot
@@ -36,7 +36,21 @@ def onnx_module(source: str | Path | onnx.ModelProto) -> nn.Module:
             f"the ONNX model cannot be turned into a PyTorch module ({type(error).__name__}: {error}); "
             "give the PyTorch network it was exported from"
         ) from error
+    _promote(module)
     return module
+
+
+def _promote(module: nn.Module) -> None:
+    """Weights of plain products are constants to onnx2torch; here they are parameters, as in the graph of the model."""
+    for part in module.modules():
+        for name, buffer in list(part._buffers.items()):
+            if name.startswith("onnx_initializer") and buffer is not None and _is_weight(buffer):
+                del part._buffers[name]
+                part.register_parameter(name, nn.Parameter(buffer))
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dim() > 0 and tensor.numel() > 1
 
 
 def onnx_feed(source: str | Path | onnx.ModelProto) -> Feed:
