@@ -32,7 +32,10 @@ could not be measured."""
         "networks", nargs="*", type=str, metavar="NETWORK",
         help="a zoo name (timm:resnet18), an .onnx file, or a benchmark spec (nasbench201:|nor_conv_3x3~0|+...)",
     )  # fmt: skip
-    parser.add_argument("--proxies", type=str, default="fast", help="fast, full, none (sizes only), or names with commas: snip,zen")
+    parser.add_argument(
+        "--proxies", type=str, default="fast", help="fast, full, none (sizes only), or names with commas: snip,zen"
+    )
+    parser.add_argument("--small", action="store_true", help="measure the cheap stand-ins of benchmark specs")
     parser.add_argument("--batch", type=int, default=16, help="number of samples, at least 2")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and labels")
     parser.add_argument(
@@ -56,8 +59,8 @@ def run_proxies(options: Any) -> int:
     names = list(dict.fromkeys([*SIZES, *asked]))
     shape = input_shape(options.input_shape)
     scores = score(
-        options.networks, names, input_shape=shape, batch=options.batch, seed=options.seed, jobs=options.jobs,
-        progress=len(options.networks) > 1 and not options.json,
+        options.networks, names, input_shape=shape, small=options.small, batch=options.batch, seed=options.seed,
+        jobs=options.jobs, progress=len(options.networks) > 1 and not options.json,
     )  # fmt: skip
     failed = [position for position, made in enumerate(scores.measurements) if made is None]
     if len(failed) == len(scores):

@@ -1,23 +1,24 @@
-"""Write the tables of the README from the CSVs in `results/`.
+"""Write the tables of the README and of docs/proxies.md from the CSVs in `results/`.
 
-python -m benchmarks.tables            # rewrites README.md between its markers
-python -m benchmarks.tables --check    # exit code 1 if the README differs from the CSVs
+python -m benchmarks.tables            # rewrites the pages between their markers
+python -m benchmarks.tables --check    # exit code 1 if a page differs from the CSVs
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.few_shot import REFERENCE
+from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
 from benchmarks.zero_shot import TARGET
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 NAMES = {
     "nasbench201": "NAS-Bench-201 (C10)", "nasbench101": "NAS-Bench-101 (23,142 cells)",
@@ -27,19 +28,28 @@ NAMES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the README is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     arguments = parser.parse_args()
-    old = README.read_text()
-    new = old
-    for name, make in SECTIONS.items():
-        before, _, rest = new.partition(f"<!-- {name} -->\n")
-        _, _, after = rest.partition(f"<!-- /{name} -->")
-        new = f"{before}<!-- {name} -->\n{make()}\n<!-- /{name} -->{after}"
+    outdated = []
+    for page, sections in PAGES.items():
+        old = page.read_text()
+        new = filled(old, sections)
+        if new != old:
+            outdated.append(page.name)
+            if not arguments.check:
+                page.write_text(new)
     if arguments.check:
-        print("README.md is up to date" if new == old else "README.md differs: run python -m benchmarks.tables")
-        return int(new != old)
-    README.write_text(new)
-    return 0
+        print(f"run python -m benchmarks.tables: {', '.join(outdated)}" if outdated else "the tables are up to date")
+    return int(arguments.check and bool(outdated))
+
+
+def filled(text: str, sections: Mapping[str, Callable[[], str]]) -> str:
+    """`text` with the tables between its markers made anew."""
+    for name, make in sections.items():
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}<!-- {name} -->\n{make()}\n<!-- /{name} -->{after}"
+    return text
 
 
 def few_shot() -> str:
@@ -159,12 +169,19 @@ def _short(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
-SECTIONS: dict[str, Callable[[], str]] = {
-    "few-shot": few_shot,
-    "zero-shot": zero_shot,
-    "coverage": coverage,
-    "capture": capture,
-    "speed": speed,
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    ROOT / "README.md": {
+        "few-shot": few_shot,
+        "zero-shot": zero_shot,
+        "coverage": coverage,
+        "capture": capture,
+        "speed": speed,
+    },
+    ROOT / "docs" / "proxies.md": {
+        "proxy-pools": proxy_pools,
+        "proxy-reference": proxy_reference,
+        "proxy-cost": proxy_cost,
+    },
 }
 
 if __name__ == "__main__":

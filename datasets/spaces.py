@@ -75,11 +75,12 @@ def capture_spec(prefix: str, spec: str) -> ComputationGraph:
     return get_space(prefix).graph(spec)
 
 
-def build_spec(prefix: str, spec: str) -> Buildable:
-    """What builds the network of one spec of the space `prefix`, with its own number of classes.
+def build_spec(prefix: str, spec: str, small: bool = False) -> Buildable:
+    """What builds the network of one spec of the space `prefix`, or its small stand-in, with its own number of classes.
 
     Raises:
         UnknownNameError: there is no such space.
         SpecError: `spec` does not belong to it.
     """
-    return get_space(prefix).buildable(spec)
+    space = get_space(prefix)
+    return (space.small() if small else space).buildable(spec)

@@ -16,7 +16,7 @@ from archcast.graphs.feeds import Feed, feed_of
 from archcast.graphs.graph import ComputationGraph, Shape
 
 SPEC_BUILDER = "archcast.datasets.spaces:build_spec"
-"""The function (prefix, spec) -> `Buildable`; named, not imported, as in `SPEC_RESOLVERS`."""
+"""The function (prefix, spec, small) -> `Buildable`; named, not imported, as in `SPEC_RESOLVERS`."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class Buildable:
     identity: str = ""
 
 
-def buildable(network: Any, input_shape: InputShape | None = None) -> Buildable:
+def buildable(network: Any, input_shape: InputShape | None = None, *, small: bool = False) -> Buildable:
     """`network` as something that can be built and run.
 
     Args:
         network: as for `archcast.capture`, but for graphs and exported programs, which hold no module.
         input_shape: shape or shapes of the inputs, batch first.
+        small: for benchmark specs, their cheap stand-ins (`SearchSpace.small`); other networks are what they are.
 
     Raises:
         NetworkError: `network` cannot be run; the message says why.
@@ -51,7 +52,7 @@ def buildable(network: Any, input_shape: InputShape | None = None) -> Buildable:
     """
     if isinstance(network, Buildable):
         return network
-    made = _buildable(network)
+    made = _buildable(network, small)
     if input_shape is None:
         return made
     return Buildable(made.name, made.build, lambda module: feed_of(module, input_shape), str(input_shape))
@@ -62,9 +63,9 @@ def fixed_feed(shape: Shape, module: nn.Module) -> Feed:
     return feed_of(module, shape)
 
 
-def _buildable(network: Any) -> Buildable:
+def _buildable(network: Any, small: bool) -> Buildable:
     if isinstance(network, str) and not network.lower().endswith(".onnx") and not is_path(network):
-        return _from_name(network)
+        return _from_name(network, small)
     if isinstance(network, (str, Path)) or type(network).__name__ == "ModelProto":
         return _from_onnx(network)
     if isinstance(network, nn.Module):
@@ -88,7 +89,7 @@ def _checked(module: Any) -> nn.Module:
     return module
 
 
-def _from_name(network: str) -> Buildable:
+def _from_name(network: str, small: bool) -> Buildable:
     prefix, _, spec = network.partition(":")
     if prefix in ZOOS:
         from archcast.graphs.zoo import zoo_model
@@ -97,7 +98,7 @@ def _from_name(network: str) -> Buildable:
         return Buildable(network, model.build, model.feed)
     if prefix in SPEC_RESOLVERS:
         module_name, function = SPEC_BUILDER.split(":")
-        made: Buildable = getattr(importlib.import_module(module_name), function)(prefix, spec)
+        made: Buildable = getattr(importlib.import_module(module_name), function)(prefix, spec, small)
         return made
     if not spec:
         raise UnknownNameError(

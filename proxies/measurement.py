@@ -52,6 +52,7 @@ def measure(
     proxies: str | Sequence[str] = "full",
     *,
     input_shape: InputShape | None = None,
+    small: bool = False,
     batch: int = BATCH,
     seed: int = 0,
     device: str = "cpu",
@@ -67,6 +68,7 @@ def measure(
             a benchmark spec.
         proxies: "fast", "full", a name, or names.
         input_shape: shape or shapes of the inputs; by default what the network itself says.
+        small: measure the cheap stand-in of a benchmark spec (`SearchSpace.small`).
         batch: number of samples, at least 2.
         seed: of weights that are drawn, inputs and labels.
         fresh: draw new weights for a module that is given.
@@ -80,7 +82,7 @@ def measure(
     if batch < 2:
         raise ConfigError(f"batch={batch}: statistics compare samples, take at least 2")
     started = time.perf_counter()
-    source = buildable(network, input_shape)
+    source = buildable(network, input_shape, small=small)
     with prepared(source, batch=batch, seed=seed, device=device, fresh=fresh) as subject:
         passes = Passes(subject)
         _try_forward(passes, source.name)

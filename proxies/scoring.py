@@ -63,6 +63,7 @@ def score(
     proxies: str | Sequence[str] = "fast",
     *,
     input_shape: InputShape | None = None,
+    small: bool = False,
     batch: int = BATCH,
     seed: int = 0,
     device: str = "cpu",
@@ -75,6 +76,7 @@ def score(
     Args:
         networks: as for `measure`.
         proxies: "fast", "full", a name, or names.
+        small: measure the cheap stand-ins of benchmark specs (`SearchSpace.small`).
         jobs: number of processes; each computes on one thread. Networks are sent to them: callables must be importable.
         cache: read and keep measurements of networks that `seed` draws the weights of (`MeasurementStore`). Modules
             and ONNX files are measured with the weights they have and never cached.
@@ -91,7 +93,7 @@ def score(
     if jobs < 1:
         raise ConfigError(f"jobs={jobs}: give the number of processes, at least 1")
     names = tuple(proxy.name for proxy in chosen(proxies))
-    settings = _Settings(names, input_shape, batch, seed, device, cache)
+    settings = _Settings(names, input_shape, small, batch, seed, device, cache)
     results: list[Measurements | str] = [""] * len(networks)
     from tqdm import tqdm
 
@@ -106,6 +108,7 @@ def score(
 class _Settings:
     names: tuple[str, ...]
     input_shape: Any
+    small: bool
     batch: int
     seed: int
     device: str
@@ -131,7 +134,7 @@ def _measure_one(network: Any, settings: _Settings) -> Measurements | str:
     """Measurements, or the message of the error."""
     options = {"batch": settings.batch, "seed": settings.seed, "device": settings.device}
     try:
-        source = buildable(network, settings.input_shape)
+        source = buildable(network, settings.input_shape, small=settings.small)
         store = MeasurementStore() if settings.cache and _drawn_by_seed(network) else None
         key = _key(source, settings) if store else ""
         known = store.read([key]).get(key) if store else None

@@ -133,3 +133,10 @@ def test_a_store_that_is_no_database_says_so(home: Path) -> None:
 def test_keys_tell_settings_apart() -> None:
     keys = {measurement_key("g", ["Conv"], 0), measurement_key("g", ["Conv"], 1), measurement_key("h", ["Conv"], 0)}
     assert len(keys) == 3
+
+
+def test_small_measures_the_stand_in_of_a_spec() -> None:
+    spec = "nats-sss:16:24:32:40:64"
+    full, small = (score([spec], ["macs", "naswot"], small=small, batch=4, progress=False) for small in (False, True))
+    assert small.column("macs")[0] < full.column("macs")[0] / 3
+    assert small.column("naswot")[0] != full.column("naswot")[0]
