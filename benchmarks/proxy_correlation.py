@@ -52,7 +52,8 @@ def interval(scores: FloatArray, labels: FloatArray, rng: np.random.Generator) -
     """5 % and 95 % quantiles of Spearman over 200 bootstrap samples."""
     draws = rng.integers(len(labels), size=(200, len(labels)))
     values = [spearmanr(scores[draw], labels[draw]).statistic for draw in draws]
-    return tuple(np.nanquantile(values, [0.05, 0.95]))  # type: ignore[return-value]
+    low, high = np.nanquantile(values, [0.05, 0.95])
+    return float(low), float(high)
 
 
 def main() -> None:

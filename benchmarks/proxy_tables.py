@@ -19,11 +19,10 @@ def proxy_pools() -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
-        of = rows.set_index("proxy").spearman
-        single = of.drop([*(name for name in of.index if name.endswith("_rank"))])
-        best = single.idxmax()
-        values = [_short(of.get(name)) for name in (*SIZES, *AGGREGATES)]
-        cells = [pool, task, f"{rows.networks.max():,}", *values[:2], f"{best} {_short(single[best])}", *values[2:]]
+        of: dict[str, float] = dict(zip(rows["proxy"], rows["spearman"], strict=True))
+        best = max((name for name in of if not name.endswith("_rank")), key=lambda name: of[name])
+        sizes, aggregates = ([_short(of.get(name)) for name in names] for names in (SIZES, AGGREGATES))
+        cells = [pool, task, f"{rows['networks'].max():,}", *sizes, f"{best} {_short(of[best])}", *aggregates]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -33,8 +32,10 @@ def proxy_reference() -> str:
     table = pd.read_csv(RESULTS / "proxy_reference.csv")
     lines = ["| published | ours | Spearman | published C10 against IN16-120 |", "|---|---|---|---|"]
     lines += [
-        f"| {row.published} | `{row.ours}` | {_short(row.spearman)} | {_short(row.repeats)} |"
-        for row in table.itertuples()
+        f"| {published} | `{ours}` | {_short(spearman)} | {_short(repeats)} |"
+        for published, ours, spearman, repeats in zip(
+            table["published"], table["ours"], table["spearman"], table["repeats"], strict=True
+        )
     ]
     return "\n".join(lines)
 

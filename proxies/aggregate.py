@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Method = Literal["az_nas", "vkdnw", "vote", "mean_rank"]
 
-MEMBERS: Final[dict[str, tuple[str, ...]]] = {
+MEMBERS: Final[dict[Method, tuple[str, ...]]] = {
     "az_nas": ("az_expressivity", "az_progressivity", "az_trainability", "macs"),
     "vkdnw": ("vkdnw", "jacob_cov", "az_expressivity", "az_trainability", "macs"),
     "vote": ("synflow", "jacob_cov", "snip"),

@@ -374,7 +374,7 @@ def recorded(layer: nn.Module, x: Tensor, output: Tensor) -> Call:
     args: tuple[Any, ...] = (x, layer.weight, layer.bias)
     if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
         args += (layer.stride, layer.padding, layer.dilation, layer.groups)
-    return Call(name, args, {}, output, [x], tuple(x.shape), None)  # type: ignore[arg-type]  # nothing asks for values
+    return Call(name, args, {}, output, [x], tuple(x.shape), None)  # nothing asks for values
 
 
 def test_a_vector_of_two_axes() -> None:
