@@ -26,7 +26,7 @@ def read(_task: str, _measurement: Measurement, *, space: str) -> LabelTable:
 
 
 def read_file(path: Path, space: str) -> LabelTable:
-    """The networks of `space` that were trained with every seed, in the order in which they were drawn.
+    """The networks of `space` that were trained with every seed, in alphabetical order.
 
     Columns: `train_seconds`, processor time of a training, the mean over the seeds.
 
@@ -43,7 +43,7 @@ def read_file(path: Path, space: str) -> LabelTable:
         raise DataError(f"{path} is not the table of the mini pools ({error}); {again}") from error
     if accuracy.empty:
         raise DataError(f"{path} has no row of {space}; {again}")
-    order = [spec for spec in rows["spec"].unique() if accuracy.loc[spec].notna().all()]
+    order = sorted(accuracy.index[accuracy.notna().all(axis=1)])
     per_seed = accuracy.loc[order].to_numpy(np.float64)
     return LabelTable(tuple(order), per_seed, {"train_seconds": seconds.loc[order].to_numpy(np.float64)})
 

@@ -99,7 +99,11 @@ class MiniCells(SearchSpace[Cell]):
         return [self.format(cell) for cell in changed if cell.live()]
 
     def canonical(self, spec: str) -> str:
-        """Edges of dead nodes become zero; of all orders of the nodes the first in the alphabet is taken."""
+        """Edges of dead nodes become zero; of all orders of the nodes the first in the alphabet is taken.
+
+        A node that only repeats another one (a single skip) passes its outgoing edges on to that one, as far as these
+        are free.
+        """
         cell = self.parse(spec)
         live = {0, *cell.live()}
         kept = {
@@ -108,11 +112,13 @@ class MiniCells(SearchSpace[Cell]):
             for source, op in enumerate(operations)
             if op != "zero" and source in live
         }
+        kept = _from_origins(kept)
         forms = []
         for order in permutations(range(1, NODES + 1)):
             place = dict(zip(range(NODES + 1), (0, *order), strict=True))
             moved = {(place[source], place[node]): op for (source, node), op in kept.items()}
             if all(source < node for source, node in moved):
+                moved = _from_origins(moved)
                 rows = [[moved.get((source, node), "zero") for source in range(node)] for node in range(1, NODES + 1)]
                 forms.append(";".join(map(",".join, rows)))
         return min(forms)
@@ -126,3 +132,19 @@ class MiniCells(SearchSpace[Cell]):
 def _cell(operations: tuple[str, ...]) -> Cell:
     starts = [node * (node - 1) // 2 for node in range(1, NODES + 2)]
     return Cell(tuple(operations[a:b] for a, b in pairwise(starts)))
+
+
+def _from_origins(edges: dict[tuple[int, int], str]) -> dict[tuple[int, int], str]:
+    """The same sums with every edge taken from the node whose value it is, or from the first of its repetitions."""
+    incoming = {node: {s: op for (s, n), op in edges.items() if n == node} for node in range(1, NODES + 1)}
+    origin = {0: 0}
+    for node in range(1, NODES + 1):
+        ((source, op), *others) = incoming[node].items() or [(0, "zero")]
+        origin[node] = origin[source] if op == "skip" and not others else node
+    moved = {}
+    for node, sources in incoming.items():
+        for value in {origin[source] for source in sources}:
+            same = sorted(source for source in origin if origin[source] == value and source < node)
+            operations = sorted(op for source, op in sources.items() if origin[source] == value)
+            moved.update({(source, node): op for source, op in zip(same, operations, strict=False)})
+    return moved
