@@ -89,12 +89,7 @@ class AutoFormer(SearchSpace[Transformer]):
         self._stampers: dict[int, Stamper] = {}
 
     def parse(self, spec: str) -> Transformer:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec.strip(), self.supernets)
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, lambda text: _parse_cached(text.strip(), self.supernets))
 
     def format(self, arch: Transformer) -> str:
         return f"{arch.embedding}:" + ",".join(f"{heads}x{ratio:g}" for heads, ratio in arch.layers)

@@ -110,12 +110,7 @@ class Darts(SearchSpace[Genotype]):
         self.channels, self.layers = channels, layers
 
     def parse(self, spec: str) -> Genotype:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec.strip())
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, _parse_cached)
 
     def format(self, arch: Genotype) -> str:
         return f"normal:{_format_cell(arch.normal)};reduce:{_format_cell(arch.reduce)}"
@@ -214,6 +209,7 @@ class Darts(SearchSpace[Genotype]):
 
 @lru_cache(100_000)
 def _parse_cached(text: str) -> Genotype:
+    text = text.strip()
     if text.startswith("Genotype("):
         return _parse_printed(text)
     normal, semicolon, reduce = text.partition(";")

@@ -89,12 +89,7 @@ class NASBenchBert(SearchSpace[Bert]):
         self.input_shape: Shape = shape
 
     def parse(self, spec: str) -> Bert:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec)
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, _parse_cached)
 
     def format(self, arch: Bert) -> str:
         return f"{arch.hidden_size}:" + ",".join(map(str, arch.layers))

@@ -80,12 +80,7 @@ class NASBench101(SearchSpace[Cell]):
         self.skeleton = skeleton
 
     def parse(self, spec: str) -> Cell:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec)
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, _parse_cached)
 
     def format(self, arch: Cell) -> str:
         bits = "".join(str(bit) for row in arch.matrix for bit in row)

@@ -116,12 +116,7 @@ class NASBench201(SearchSpace[Cell]):
         return NASBench201((1, self.input_shape[1], 16, 16), cells=3)
 
     def _operations(self, spec: str) -> tuple[str, ...]:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec)
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, _parse_cached)
 
 
 @lru_cache(20_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -41,13 +41,16 @@ def make_operation(name: str, in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
 
 
-class CellModule(nn.Module):
-    def __init__(self, operations: Sequence[str], in_channels: int, out_channels: int) -> None:
+class FourPointCell(nn.Module):
+    """Point j sums what the edges from earlier points bring; the last point is the output.
+
+    Args:
+        edges: the modules on the six edges, in the order of `EDGES`.
+    """
+
+    def __init__(self, edges: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.edges = nn.ModuleList(
-            make_operation(operation, in_channels if source == 0 else out_channels, out_channels)
-            for operation, (source, _) in zip(operations, EDGES, strict=True)
-        )
+        self.edges = nn.ModuleList(edges)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         points = [x]
@@ -58,6 +61,14 @@ class CellModule(nn.Module):
                 total = total + self.edges[edge](points[source])
             points.append(total)
         return points[-1]
+
+
+class CellModule(FourPointCell):
+    def __init__(self, operations: Sequence[str], in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            make_operation(operation, in_channels if source == 0 else out_channels, out_channels)
+            for operation, (source, _) in zip(operations, EDGES, strict=True)
+        )
 
 
 class ReductionBlock(nn.Module):

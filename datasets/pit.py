@@ -59,12 +59,7 @@ class PiT(SearchSpace[PooledTransformer]):
             raise ConfigError(f"input_shape {self.input_shape} is smaller than a patch of 16 x 16; use at least that")
 
     def parse(self, spec: str) -> PooledTransformer:
-        if not isinstance(spec, str):
-            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
-        try:
-            return _parse_cached(spec.strip())
-        except ValueError as error:
-            raise self.refuse(spec, str(error)) from None
+        return self.read(spec, _parse_cached)
 
     def format(self, arch: PooledTransformer) -> str:
         depths, heads = ("-".join(map(str, numbers)) for numbers in (arch.depths, arch.heads))
@@ -127,6 +122,7 @@ class PiT(SearchSpace[PooledTransformer]):
 
 @lru_cache(10_000)
 def _parse_cached(text: str) -> PooledTransformer:
+    text = text.strip()
     fields = text.split(":")
     if len(fields) != 4:
         raise ValueError("it must be base dimension, MLP ratio, depths and heads, joined by ':'")

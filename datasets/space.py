@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from archcast.graphs.modules import Buildable
 
+T = TypeVar("T")
 A = TypeVar("A")
 """The parsed form of a spec: a frozen dataclass of the space."""
 
@@ -166,6 +167,19 @@ class SearchSpace(ABC, Generic[A]):
         The same specs with fewer repeats, less width or a lower resolution; itself where nothing smaller is known.
         """
         return self
+
+    def read(self, spec: object, parse: Callable[[str], T]) -> T:
+        """`parse(spec)`, with the ValueError that says what is wrong with it as the error of this space.
+
+        Raises:
+            SpecError: `spec` is no text, or `parse` refuses it.
+        """
+        if not isinstance(spec, str):
+            raise self.refuse(spec, f"a spec is text, not {type(spec).__name__}")
+        try:
+            return parse(spec)
+        except ValueError as error:
+            raise self.refuse(spec, str(error)) from None
 
     def refuse(self, spec: object, reason: str) -> SpecError:
         """The error for a spec that does not belong here; the caller raises it."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from archcast.datasets.nasbench201 import EDGES
 from archcast.datasets.stamping import INPUT, Block, BlockBuilder, NodeTable, assemble
 from archcast.datasets.transnas101 import Frame, TransNasSpace, block_output, relu_conv_bn
 from archcast.graphs.graph import GraphBatch, Shape
@@ -31,9 +32,6 @@ OPERATIONS = (0, 1, 2, 3)
 
 ZERO, SKIP = 0, 1
 KERNELS = {2: 1, 3: 3}
-
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""Source and target point of each edge, in the order of the spec."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from archcast.datasets.nasbench201_module import ReluConvBn, Zero
+from archcast.datasets.nasbench201 import EDGES
+from archcast.datasets.nasbench201_module import FourPointCell, ReluConvBn, Zero
 from archcast.datasets.transnas101 import (
     BASE_CHANNELS,
     BLOCKS_PER_MODULE,
@@ -16,7 +17,7 @@ from archcast.datasets.transnas101 import (
     halves_resolution,
 )
 from archcast.datasets.transnas101_decoders import LEAK, TILES, WIDEST, Decoder, decoder_layers
-from archcast.datasets.transnas101_micro import EDGES, KERNELS, ZERO
+from archcast.datasets.transnas101_micro import KERNELS, ZERO
 
 
 class FactorizedReduction(nn.Module):
@@ -58,25 +59,14 @@ def make_operation(operation: int, in_channels: int, out_channels: int, stride: 
     return nn.Identity() if keeps_shape else FactorizedReduction(in_channels, out_channels, stride)
 
 
-class TransNasCellModule(nn.Module):
+class TransNasCellModule(FourPointCell):
     def __init__(self, operations: Sequence[int], in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.edges = nn.ModuleList(
+        super().__init__(
             make_operation(operation, in_channels, out_channels, stride)
             if source == 0
             else make_operation(operation, out_channels, out_channels, 1)
             for operation, (source, _) in zip(operations, EDGES, strict=True)
         )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        points = [x]
-        for point in range(1, 4):
-            incoming = [(edge, source) for edge, (source, target) in enumerate(EDGES) if target == point]
-            total = self.edges[incoming[0][0]](points[incoming[0][1]])
-            for edge, source in incoming[1:]:
-                total = total + self.edges[edge](points[source])
-            points.append(total)
-        return points[-1]
 
 
 class BasicBlock(nn.Module):
