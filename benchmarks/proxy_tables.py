@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 RESULTS = Path(__file__).parent / "results"
-AGGREGATES = ("az_nas_rank", "vkdnw_rank", "vote_rank", "archcast_rank")
+AGGREGATES = ("az_nas_rank", "vkdnw_rank", "union_rank", "vote_rank")
 SIZES = ("params", "macs")
 
 
@@ -15,7 +15,7 @@ def proxy_pools() -> str:
     """One line for each pool and task: sizes, the best proxy (chosen with labels: an upper bound), the aggregates."""
     table = pd.read_csv(RESULTS / "proxy_correlation.csv")
     lines = [
-        "| pool | task | networks | #params | MACs | best single proxy | AZ-NAS | VKDNW | vote | archcast |",
+        "| pool | task | networks | #params | MACs | best single proxy | AZ-NAS | VKDNW | union | vote |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (pool, task), rows in table.groupby(["pool", "task"], sort=False):

@@ -4,6 +4,7 @@
 |---|---|---|
 | `az_nas` | sum over proxies of log(rank / n) | Lee and Ham, "AZ-NAS", CVPR 2024 |
 | `vkdnw` | the same over its own proxies | Tybl and Neumann, "VKDNW", CVPR 2025 |
+| `union` | the same over the proxies of both | |
 | `vote` | share of the other networks that two of three proxies place below | Abdelfattah et al., ICLR 2021 |
 | `mean_rank` | mean over proxies of rank / n | |
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Method = Literal["az_nas", "vkdnw", "vote", "mean_rank"]
+Method = Literal["az_nas", "vkdnw", "union", "vote", "mean_rank"]
 
 MEMBERS: Final[dict[Method, tuple[str, ...]]] = {
     "az_nas": ("az_expressivity", "az_progressivity", "az_trainability", "macs"),
     "vkdnw": ("vkdnw", "jacob_cov", "az_expressivity", "az_trainability", "macs"),
+    "union": ("vkdnw", "jacob_cov", "az_expressivity", "az_progressivity", "az_trainability", "macs"),
     "vote": ("synflow", "jacob_cov", "snip"),
 }
 """Method -> the proxies its paper combines; `mean_rank` has none and takes all it is given."""

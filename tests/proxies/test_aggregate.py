@@ -15,7 +15,7 @@ from archcast.proxies.proxy import PROXY_NAMES
 from archcast.proxies.scoring import ProxyScores
 
 FloatArray = NDArray[np.float64]
-METHODS: tuple[Method, ...] = ("az_nas", "vkdnw", "vote", "mean_rank")
+METHODS: tuple[Method, ...] = ("az_nas", "vkdnw", "union", "vote", "mean_rank")
 
 
 def noisy(truth: FloatArray, names: tuple[str, ...], seed: int = 0, noise: float = 1.0) -> dict[str, FloatArray]:
@@ -130,7 +130,7 @@ def test_many_networks_take_seconds() -> None:
 
 def test_refusals_name_the_next_step() -> None:
     good = {"a": np.arange(4.0), "b": np.arange(4.0)}
-    with pytest.raises(UnknownNameError, match="az_nas, vkdnw, vote, mean_rank"):
+    with pytest.raises(UnknownNameError, match="az_nas, vkdnw, union, vote, mean_rank"):
         aggregate(good, "borda")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="no scores of az_expressivity"):
         aggregate(good, "az_nas")
