@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from archcast.graphs.calls import Call
 from archcast.proxies.passes import Passes
-from archcast.proxies.sample_gradients import sample_gradient
+from archcast.proxies.sample_gradients import first_patch_entries
 from archcast.proxies.tape import Tape
 
 DIRECTIONS = 4
@@ -38,14 +37,17 @@ def fisher_factor(passes: Passes) -> Tensor:
     entries = _entries(tape)
     values = sorted({value for value, _ in entries})
     tensors = [tape.results[value] for value in values]
-    rows = []
+    firsts: dict[int, list[Tensor]] = {value: [] for value in values}  # per direction the gradient of channel 0
     for direction in range(directions.shape[2]):
         gradients = torch.autograd.grad(
             logits, tensors, directions[:, :, direction], retain_graph=True, allow_unused=True
         )
-        by_value = dict(zip(values, gradients, strict=True))
-        rows.append(torch.stack([_first_entry(tape, value, role, by_value[value]) for value, role in entries], dim=1))
-    jacobian = torch.stack(rows, dim=1).double()  # [samples, directions, n]
+        for value, tensor, gradient in zip(values, tensors, gradients, strict=True):
+            first = _first_channel(tape.calls[value], tensor if gradient is None else gradient)
+            firsts[value].append(torch.zeros_like(first) if gradient is None else first.clone())
+    stacked = {value: torch.stack(parts, dim=1) for value, parts in firsts.items()}  # [samples, directions, ...]
+    columns = [_derivative(tape, value, role, stacked[value]) for value, role in entries]
+    jacobian = torch.stack(columns, dim=2).double()  # [samples, directions, n]
     return jacobian.flatten(0, 1) / math.sqrt(len(jacobian))
 
 
@@ -64,6 +66,8 @@ def _entries(tape: Tape) -> list[tuple[int, str]]:
 
 
 def _role(call: Call, parameter: Tensor) -> str:
+    if isinstance(call.arg(4, "padding", 0), str):
+        return ""
     if call.name in ("conv1d", "conv2d", "linear"):
         return "weight" if call.arg(1, "weight") is parameter else "bias" if call.arg(2, "bias") is parameter else ""
     if call.name == "batch_norm":
@@ -73,31 +77,26 @@ def _role(call: Call, parameter: Tensor) -> str:
     return ""
 
 
-def _first_entry(tape: Tape, value: int, role: str, gradient: Tensor | None) -> Tensor:
-    """`[B]` derivative of each sample's direction for the first entry of the parameter in `role`."""
-    output, call = tape.results[value].detach(), tape.calls[value]
-    if gradient is None:
-        return output.new_zeros(output.shape[0])
-    last = call.name in ("linear", "layer_norm")  # channels are the last axis
-    g = gradient[..., 0] if last else gradient[:, 0]
+def _first_channel(call: Call, tensor: Tensor) -> Tensor:
+    """`[B, ...]` the first channel: of the last axis after matrix products and layer norms, else of the second."""
+    return tensor.detach()[..., 0] if call.name in ("linear", "layer_norm") else tensor.detach()[:, 0]
+
+
+def _derivative(tape: Tape, value: int, role: str, gradients: Tensor) -> Tensor:
+    """`[B, D]` share of each sample in the derivative of each direction for the first entry of the parameter in `role`.
+
+    `gradients` is `[B, D, ...]`, of the first channel of the output.
+    """
+    call = tape.calls[value]
     if role == "bias":
-        return g.reshape(len(g), -1).sum(dim=1)
+        return gradients.flatten(2).sum(dim=2) if gradients.dim() > 2 else gradients
     if role == "scale":  # the normalised input, undone from the output
         positions = {"batch_norm": (3, 4), "layer_norm": (2, 3), "group_norm": (2, 3)}[call.name]
         scale, shift = call.arg(positions[0], "weight").detach(), call.arg(positions[1], "bias")
-        first = output[..., 0] if last else output[:, 0]
-        first = (first - (shift.detach()[0] if shift is not None else 0.0)) / scale[0]
-        return cast(Tensor, (g * first).reshape(len(g), -1).sum(dim=1))
-    return _weight_entry(call, gradient)
-
-
-def _weight_entry(call: Call, gradient: Tensor) -> Tensor:
-    x = call.arg(0, "input").detach()
-    if call.name == "linear":
-        return cast(Tensor, (gradient[..., 0] * x[..., 0]).reshape(len(x), -1).sum(dim=1))
-    weight = call.arg(1, "weight").detach()[:1, :1]
-    narrow = Call(call.name, (x[:, :1], weight, None), {}, call.result, [x], call.before, call.values)
-    for position, name in ((3, "stride"), (4, "padding"), (5, "dilation")):
-        narrow.kwargs[name] = call.arg(position, name, 0 if name == "padding" else 1)
-    share = sample_gradient(narrow, gradient[:, :1], [weight])
-    return share[:, 0] if share is not None else x.new_zeros(len(x))
+        factor = (_first_channel(call, tape.results[value]) - (0.0 if shift is None else shift.detach()[0])) / scale[0]
+    elif call.name == "linear":
+        factor = call.arg(0, "input").detach()[..., 0]
+    else:
+        factor = first_patch_entries(call, tuple(tape.results[value].shape[2:]))
+    factor = factor.reshape(len(gradients), -1, 1)
+    return torch.bmm(gradients.reshape(len(gradients), gradients.shape[1], -1), factor)[:, :, 0]

@@ -47,16 +47,25 @@ def _convolution(call: Call, gradient: Tensor, weight: Tensor) -> Tensor | None:
     kernel = (1, *weight.shape[2:])[-2:]
     patches = _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
     if groups == x.shape[1] == weight.shape[0]:
-        return _depthwise(
-            x, gradient, _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
-        )
-    patches = _patches(x, kernel, stride, _pair(padding, 0, axes), dilation, gradient.shape[2:])
+        return _depthwise(x, gradient, patches)
     batch, positions = x.shape[0], gradient.shape[2] * gradient.shape[3]
     g = gradient.permute(0, 2, 3, 1).reshape(batch, positions, groups, -1)
     if groups == 1:
         return torch.bmm(g[:, :, 0].transpose(1, 2), patches.reshape(batch, positions, -1)).flatten(1)
     patches = patches.reshape(batch, positions, -1, groups, x.shape[1] // groups)
     return torch.einsum("bpgo,bpkgc->bgokc", g, patches).flatten(1)
+
+
+def first_patch_entries(call: Call, size: tuple[int, ...]) -> Tensor:
+    """`[B, H', W']` what the first weight of a convolution is multiplied with at each output position."""
+    x, weight = call.arg(0, "input").detach()[:, :1], call.arg(1, "weight")
+    axes = weight.dim() - 2
+    if axes == 1:
+        x, size = x.unsqueeze(2), (1, *size)
+    stride = _pair(call.arg(3, "stride", 1), 1, axes)
+    dilation = _pair(call.arg(5, "dilation", 1), 1, axes)
+    kernel = (1, *weight.shape[2:])[-2:]
+    return _patches(x, kernel, stride, _pair(call.arg(4, "padding", 0), 0, axes), dilation, size)[:, :, :, 0, 0, 0]
 
 
 def _depthwise(x: Tensor, gradient: Tensor, patches: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ NETWORKS = {
     "nats-sss": "16:24:32:40:64",
     "mini-transformers": "",
 }
-LOOSE = {"grasp": 0.05, "plain": 0.05, "jacob_cov": 0.02, "ntk": 0.02, "swap": 0.01, "swap_reg": 0.01}
+LOOSE = {"grasp": 0.05, "plain": 0.05, "jacob_cov": 0.02, "ntk": 0.02, "zico": 0.01, "swap": 0.01, "swap_reg": 0.01}
 """Relative tolerance where rounding is amplified; counts of sign patterns move with a sign of a tiny number."""
 
 
