@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,107 +17,32 @@ from archcast.datasets.darts_module import Network
 from archcast.datasets.labels_darts import read_folder
 from archcast.errors import ConfigError, DataError, MissingDataError, SpecError
 from archcast.graphs.capture import capture, is_path
+from benchmarks.published_sizes import AMOEBANET, DARTS_SIZES, DARTS_V2, NASBENCH301_SIZE, edges, genotype
+from benchmarks.published_sizes import NASBENCH301_CONFIGURATION as RECORDED
 
 NB301 = Darts()
 CIFAR = Darts(channels=36, layers=20)
 
-Edge = tuple[str, int]
-
-
-def genotype(normal: Sequence[Edge], reduce: Sequence[Edge], concat: str = "range(2, 6)", reduced: str = "") -> str:
-    """As the DARTS code prints it."""
-    return (
-        f"Genotype(normal={list(normal)}, normal_concat={concat}, reduce={list(reduce)}, "
-        f"reduce_concat={reduced or concat})"
-    )
-
-
-def edges(text: str) -> list[Edge]:
-    """`s3 1, k 0` -> [("sep_conv_3x3", 1), ("skip_connect", 0)]."""
-    names = {
-        **{f"s{k}": f"sep_conv_{k}x{k}" for k in (3, 5, 7)},
-        **{f"d{k}": f"dil_conv_{k}x{k}" for k in (3, 5)},
-        "k": "skip_connect",
-        "m": "max_pool_3x3",
-        "a": "avg_pool_3x3",
-        "c": "conv_7x1_1x7",
-    }
-    return [(names[word.split()[0]], int(word.split()[1])) for word in text.split(",")]
-
-
-DARTS_V1 = genotype(
-    edges("s3 1, s3 0, k 0, s3 1, k 0, s3 1, s3 0, k 2"),
-    edges("m 0, m 1, k 2, m 0, m 0, k 2, k 2, a 0"),
-    "[2, 3, 4, 5]",
-)
-DARTS_V2 = genotype(
-    edges("s3 0, s3 1, s3 0, s3 1, s3 1, k 0, k 0, d3 2"), edges("m 0, m 1, k 2, m 1, m 0, k 2, k 2, m 1")
-)
-P_DARTS = genotype(
-    edges("k 0, d3 1, k 0, s3 1, s3 1, s3 3, s3 0, d5 4"), edges("a 0, s5 1, s3 0, d5 2, m 0, d3 1, d3 1, d5 3")
-)
-PC_DARTS = genotype(
-    edges("s3 1, k 0, s3 0, d3 1, s5 0, s3 1, a 0, d3 1"), edges("s5 1, m 0, s5 1, s5 2, s3 0, s3 3, s3 1, s3 2")
-)
 NASNET = genotype(
     edges("s5 1, s3 0, s5 0, s3 0, a 1, k 0, a 0, a 0, s3 1, k 1"),
     edges("s5 1, s7 0, m 1, s7 0, a 1, s5 0, k 3, a 2, s3 2, m 1"),
     "[2, 3, 4, 5, 6]",
     "[4, 5, 6]",
 )
-AMOEBANET = genotype(
-    edges("a 0, m 1, s3 0, s5 2, s3 0, a 3, s3 1, k 1, k 0, a 1"),
-    edges("a 0, s3 1, m 0, s7 2, s7 0, a 1, m 0, m 1, c 0, s3 5"),
-    "[4, 5, 6]",
-    "[3, 4, 6]",
-)
 
 
-@pytest.mark.parametrize(
-    ("spec", "params"),
-    [(DARTS_V1, 3_169_414), (DARTS_V2, 3_349_342), (P_DARTS, 3_433_798), (PC_DARTS, 3_634_678), (AMOEBANET, 3_145_078)],
-    ids=["DARTS_V1", "DARTS_V2", "P-DARTS", "PC-DARTS", "AmoebaNet-A"],
-)
+@pytest.mark.parametrize(("spec", "params"), DARTS_SIZES.values(), ids=DARTS_SIZES)
 def test_parameters_of_the_cifar_network_are_those_of_the_darts_code(spec: str, params: int) -> None:
-    """36 channels, 20 cells: the papers say 3.3 (second order), 3.4, 3.6, and 3.1 for AmoebaNet-A in this code."""
     with torch.device("meta"):
         module = CIFAR.module(spec)
     assert sum(p.numel() for p in module.parameters()) == params == CIFAR.graph(spec).params
 
 
-RECORDED = {
-    "edge_normal_0": "skip_connect",
-    "edge_normal_1": "sep_conv_3x3",
-    "edge_normal_2": "sep_conv_3x3",
-    "edge_normal_3": "skip_connect",
-    "edge_normal_5": "dil_conv_3x3",
-    "edge_normal_7": "dil_conv_5x5",
-    "edge_normal_10": "sep_conv_3x3",
-    "edge_normal_11": "skip_connect",
-    "edge_reduce_0": "max_pool_3x3",
-    "edge_reduce_1": "avg_pool_3x3",
-    "edge_reduce_2": "skip_connect",
-    "edge_reduce_3": "dil_conv_5x5",
-    "edge_reduce_6": "sep_conv_3x3",
-    "edge_reduce_7": "sep_conv_5x5",
-    "edge_reduce_11": "sep_conv_3x3",
-    "edge_reduce_12": "dil_conv_3x3",
-    "inputs_node_normal_3": "0_1",
-    "inputs_node_normal_4": "0_2",
-    "inputs_node_normal_5": "1_2",
-    "inputs_node_reduce_3": "0_1",
-    "inputs_node_reduce_4": "1_2",
-    "inputs_node_reduce_5": "2_3",
-}
-"""The architecture of a result in the repository of NAS-Bench-301."""
-
-
 def test_parameters_are_those_nasbench301_recorded() -> None:
-    """That network had 50 channels, 20 cells and the auxiliary classifier; its result says 6,369,358 parameters."""
     spec = NB301.from_configuration(RECORDED)
     with torch.device("meta"):
         module = Network(NB301.parse(spec), 50, 20, auxiliary=True)
-    assert sum(p.numel() for p in module.parameters()) == 6_369_358
+    assert sum(p.numel() for p in module.parameters()) == NASBENCH301_SIZE
 
 
 def test_configurations_of_nasbench301_come_back() -> None:

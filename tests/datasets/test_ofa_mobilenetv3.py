@@ -15,14 +15,11 @@ from archcast.datasets.labels_ofa import read_file
 from archcast.datasets.ofa_mobilenetv3 import IMAGE_SIZES, MemoryOptimizedOFA, OFAMobileNetV3, divisible
 from archcast.errors import DataError
 from archcast.graphs.capture import capture
+from benchmarks.published_sizes import MCOFA_PEAK, OFA_SIZES, mcofa_peak
+from benchmarks.published_sizes import ofa_extreme as extreme
 
 OFA, MEMORY = OFAMobileNetV3(), MemoryOptimizedOFA()
 both = pytest.mark.parametrize("space", [OFA, MEMORY], ids=lambda space: space.name)
-
-
-def extreme(size: int, depth: int, kernel: int, expansion: int) -> str:
-    """The spec whose blocks are all alike."""
-    return f"r{size}-d{str(depth) * 5}-k{str(kernel) * 5 * depth}-e{str(expansion) * 5 * depth}"
 
 
 @both
@@ -40,8 +37,9 @@ def test_stamped_equals_captured(space: OFAMobileNetV3, small: bool) -> None:
 
 def test_largest_and_smallest_networks_of_the_official_supernet() -> None:
     """Counted by hand from the official definition: first conv, blocks, final expand, feature mix, classifier."""
-    assert OFA.graph(extreme(224, 4, 7, 6)).params == by_hand(depth=4, kernel=7, expansion=6) == 7_664_760
-    assert OFA.graph(extreme(128, 2, 3, 3)).params == by_hand(depth=2, kernel=3, expansion=3) == 3_410_792
+    (largest, most), (smallest, least) = OFA_SIZES
+    assert OFA.graph(largest).params == by_hand(depth=4, kernel=7, expansion=6) == most
+    assert OFA.graph(smallest).params == by_hand(depth=2, kernel=3, expansion=3) == least
 
 
 def by_hand(depth: int, kernel: int, expansion: int) -> int:
@@ -71,16 +69,8 @@ def test_layers_are_those_of_mobilenetv3() -> None:
 
 
 def test_memory_optimized_supernet_fits_its_published_peak() -> None:
-    """The authors report a peak of 583,200 values (activations and weights of one layer) for a searched network.
-
-    The layer is the widening convolution of the fourth stage, with expansion 4, at 192 pixels.
-    """
     graph = MEMORY.graph(extreme(192, 4, 7, 4))
-    widening = [
-        node for node in graph.nodes if node.op == "Conv" and node.get("in_channels") == 360 and node.shape[1] == 1440
-    ]
-    assert widening[0].shape[2:] == (6, 6)
-    assert 360 * 36 + widening[0].params + int(np.prod(widening[0].shape)) == 583_200
+    assert mcofa_peak(graph) == MCOFA_PEAK
     depthwise = [node.shape for node in MEMORY.graph(extreme(224, 2, 3, 2)).nodes if node.get("groups", 1) > 1]
     assert [shape[2] for shape in depthwise] == [112, 56, 56, 28, 28, 14, 14, 7, 7, 4, 4]
 

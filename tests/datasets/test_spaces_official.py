@@ -14,18 +14,15 @@ from archcast.datasets.nasbench101 import SIZE
 from archcast.datasets.nasbench101_cells import canonical_cell, catalogue, vertex_channels
 from archcast.datasets.nasbench201 import EDGES, function_of
 from archcast.datasets.spaces import SPACES
+from benchmarks.published_sizes import NASBENCH101, NATS_SIZES
 
 NB101, NB201, MACRO = SPACES["nasbench101"], SPACES["nasbench201"], SPACES["nas-bench-macro"]
 
-INCEPTION_LIKE = (
-    "0111010000000100000010000100000000100000010000000:"
-    "input,conv1x1-bn-relu,conv3x3-bn-relu,conv3x3-bn-relu,conv3x3-bn-relu,maxpool3x3,output"
-)
-
 
 def test_nasbench101_example_has_its_published_size() -> None:
-    assert NB101.graph(INCEPTION_LIKE).params == 2_694_282
-    assert sum(p.numel() for p in NB101.module(INCEPTION_LIKE).parameters()) == 2_694_282
+    spec, params = NASBENCH101
+    assert NB101.graph(spec).params == params
+    assert sum(p.numel() for p in NB101.module(spec).parameters()) == params
 
 
 def test_nasbench101_has_its_published_number_of_cells() -> None:
@@ -95,9 +92,7 @@ def test_nasbench201_sizes_match_the_published_ones() -> None:
             assert any(round(table(query)["model_size"] * 1e6) == params for _ in range(50)), (task, spec)
 
 
-@pytest.mark.parametrize(
-    ("spec", "params"), [("8:8:8:8:8", 11_714), ("8:8:16:40:40", 107_826), ("64:64:64:64:64", 713_674)]
-)
+@pytest.mark.parametrize(("spec", "params"), NATS_SIZES.items())
 def test_size_space_parameters_match_the_published_ones(spec: str, params: int) -> None:
     """Sizes stored in NATS-sss-v1_0 for CIFAR-10."""
     assert SPACES["nats-sss"].graph(spec).params == params

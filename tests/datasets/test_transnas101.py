@@ -22,6 +22,7 @@ from archcast.datasets.transnas101_micro import TransNas101Micro, function_of
 from archcast.datasets.transnas101_module import TransNasNetwork
 from archcast.errors import ConfigError, DataError, MissingDataError, UnknownNameError
 from archcast.graphs.capture import capture
+from benchmarks.published_sizes import TRANSNAS_LARGEST, TRANSNAS_SIZES
 
 MICRO, MACRO = TransNas101Micro(), TransNas101Macro()
 both = pytest.mark.parametrize("space", [MICRO, MACRO], ids=["micro", "macro"])
@@ -41,25 +42,10 @@ def samples(space: SearchSpace[object], count: int, seed: int = 5) -> list[str]:
     return [space.sample(rng) for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("task", "outputs", "params"),
-    [
-        ("taskonomy-scene", 47, 41_435_727),
-        ("taskonomy-object", 75, 41_450_091),
-        ("taskonomy-room-layout", 9, 41_416_233),
-        ("taskonomy-jigsaw", 1000, 46_020_616),
-        ("taskonomy-segmentation", 17, 52_435_793),
-        ("taskonomy-normal", 3, 64_283_475),
-        ("taskonomy-autoencoder", 3, 64_283_475),
-    ],
-)
+@pytest.mark.parametrize(("task", "outputs", "params"), TRANSNAS_SIZES)
 def test_largest_cell_has_the_size_of_the_official_code(task: str, outputs: int, params: int) -> None:
-    """Sizes of 64-41414-3_33_333 with the released encoder and decoders, as an independent port counts them.
-
-    The released configuration of scene has 47 outputs; the published tables of proxies were made with 63.
-    """
     space = MICRO.for_task(task)
-    spec = "64-41414-3_33_333"
+    spec = TRANSNAS_LARGEST
     assert space.graph(spec, outputs).params == params
     with torch.device("meta"):
         assert sum(p.numel() for p in space.module(spec, outputs).parameters()) == params

@@ -19,6 +19,7 @@ from archcast.datasets.pit_module import Network as PiTNetwork
 from archcast.datasets.space import SearchSpace
 from archcast.errors import ConfigError, DataError, MissingDataError
 from archcast.graphs.capture import capture
+from benchmarks.published_sizes import AUTOFORMER_MILLIONS, PIT_SIZES
 
 SPACES = [AutoFormer(), ViTBenchAutoFormer(), PiT()]
 spaces = pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
@@ -28,19 +29,9 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def autoformer(embedding: int, heads: str, ratios: list[float]) -> str:
-    return f"{embedding}:" + ",".join(f"{h}x{r:g}" for h, r in zip(heads.split(), ratios, strict=True))
-
-
-AUTOFORMER_S = autoformer(384, "6 6 5 7 5 5 5 6 6 7 7 6 7", [3, 3.5, 3, 3.5, 4, 4, 4, 4, 4, 4, 4, 3.5, 4])
-AUTOFORMER_B = autoformer(
-    576, "9 9 9 9 9 10 9 9 10 9 10 9 9 10", [3.5, 3.5, 4, 3.5, 4, 3.5, 3.5, 3, 4, 4, 3, 4, 3, 3.5]
-)
-
-
 @pytest.mark.parametrize(
     ("spec", "millions"),
-    [(AutoFormer.example, 5.87), (AUTOFORMER_S, 22.9), (AUTOFORMER_B, 53.7)],
+    [(AutoFormer.example, 5.87), *AUTOFORMER_MILLIONS.items()],
     ids=["T", "S", "B"],
 )
 def test_searched_autoformers_have_their_published_size(spec: str, millions: float) -> None:
@@ -53,13 +44,8 @@ def test_searched_autoformers_have_their_published_size(spec: str, millions: flo
     assert not graph.unknown_ops
 
 
-@pytest.mark.parametrize(
-    ("base_dim", "heads", "params"),
-    [(32, (2, 4, 8), 4_847_272), (48, (2, 4, 8), 10_618_888), (48, (3, 6, 12), 23_461_912)],
-    ids=["Ti", "XS", "S"],
-)
+@pytest.mark.parametrize(("base_dim", "heads", "params"), PIT_SIZES.values(), ids=PIT_SIZES)
 def test_published_pits_have_their_published_size(base_dim: int, heads: tuple[int, ...], params: int) -> None:
-    """4.9, 10.6 and 23.5 million; the numbers are those of timm's PiT."""
     with torch.device("meta"):
         module = PiTNetwork(base_dim, 4, (2, 6, 4), heads, 1000, (3, 224, 224))
     assert count(module) == params
