@@ -1,33 +1,37 @@
 """Many graphs as tensors: what the graph encoder eats.
 
 Distinct nodes stand once (`kinds` points at them), as in `GraphBatch`; `op` and `numbers` spread them over all nodes.
+
+*Silent* nodes are left out: `Zero`, what only zeros feed, and what reaches no output but through them. They carry no
+signal, so networks that differ in nothing else (as thousands of NAS-Bench-201 cells do) become the same graph. A
+network without a path from input to output has no nodes at all.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from archcast.encoders.node_paths import NodePaths
 from archcast.encoders.node_table import NodeTable
 from archcast.errors import GraphError
 from archcast.graphs.graph import GraphBatch, IntArray
 from archcast.graphs.hashing import COMMUTATIVE
-from archcast.graphs.paths import LivePaths
 
 _CHUNK = 1024  # graphs per pass over paths: large enough to amortise a level, small enough for the cache
 
 
 @dataclass(frozen=True, eq=False)
 class GraphTensors:
-    """G graphs with N nodes, D distinct nodes and E edges.
+    """G graphs with N nodes that are not silent, D distinct nodes and E edges.
 
     Attributes:
+        nodes: `[N]` int64, the position of each node in `GraphBatch.kinds`.
         distinct_op: `[D]` int64, position in `OPS`.
         distinct_numbers: `[D, F]` float32, columns `NUMBER_NAMES`.
         distinct_text: `[D, T]` float32, `op_text` of each.
@@ -35,16 +39,17 @@ class GraphTensors:
         edge_index: `[2, E]` int64, sources and targets.
         slot: `[E]` int64, position among the inputs of the target; 0 for ops whose inputs may be swapped.
         graph: `[N]` int64, ascending.
-        live: `[N]` float32, 1 on a path from an input to an output that leads through no `Zero`, else 0.
+        live: `[N]` float32, 1 on a path from an `Input` to an `Output`, 0 on side branches that start at constants.
         visits: `[N]` float32, probability that a path drawn among all such paths leads through the node.
-        depth: `[N, 2]` float32, longest live path from the input (and to the output) in nodes, over the longest of the
-            graph: 0 at the input (at the output), 1 at the other end. Nodes that are not live have 0.
+        depth: `[N, 2]` float32, edges of the longest path that leads to the node, and of the longest from it to an
+            output, over the longest of the graph: 0, 1 at the input of a chain, 1, 0 at its output.
         measured: `[N, S]` float32, statistics of the node (`standardised` inside the pool), NaN where not measured; or
             None.
         extra: `[N, X]` float32, further columns; or None.
         size: G.
     """
 
+    nodes: Tensor
     distinct_op: Tensor
     distinct_numbers: Tensor
     distinct_text: Tensor
@@ -73,8 +78,8 @@ class GraphTensors:
 
         Args:
             batch: the graphs.
-            measured: `[N, S]` statistics of each node, NaN where not measured.
-            extra: `[N, X]` further columns of each node.
+            measured: `[len(batch.kinds), S]` statistics of each node, silent ones too; NaN where not measured.
+            extra: `[len(batch.kinds), X]` further columns of each node.
             device: where the tensors go.
             table: `NodeTable.of(batch.nodes)` if it is at hand.
 
@@ -82,13 +87,20 @@ class GraphTensors:
             GraphError: `measured` or `extra` has not one row per node.
         """
         table = table or NodeTable.of(batch.nodes)
-        live, visits, depth = _paths(batch)
+        starts = range(0, max(len(batch), 1), _CHUNK)
+        parts = [NodePaths.of(batch[start : start + _CHUNK] if len(starts) > 1 else batch) for start in starts]
+        audible = np.concatenate([part.audible for part in parts])
+        nodes = np.flatnonzero(audible)
+        edges = audible[batch.edge_index].all(axis=0)
         arrays = {
-            "distinct_op": table.op, "distinct_numbers": table.numbers, "distinct_text": table.text,
-            "kinds": batch.kinds, "edge_index": batch.edge_index, "slot": input_slots(batch),
-            "graph": batch.graph_of_node, "live": live, "visits": visits, "depth": depth,
-            "measured": _checked(measured, len(batch.kinds), "measured"),
-            "extra": _checked(extra, len(batch.kinds), "extra"),
+            "nodes": nodes, "distinct_op": table.op, "distinct_numbers": table.numbers, "distinct_text": table.text,
+            "kinds": batch.kinds[nodes], "edge_index": (np.cumsum(audible) - 1)[batch.edge_index[:, edges]],
+            "slot": input_slots(batch)[edges], "graph": batch.graph_of_node[nodes],
+            "live": np.concatenate([part.live for part in parts]).astype(np.float32),
+            "visits": np.concatenate([part.visits for part in parts]).astype(np.float32),
+            "depth": np.concatenate([part.depth for part in parts]).astype(np.float32),
+            "measured": _checked(measured, len(batch.kinds), "measured", nodes),
+            "extra": _checked(extra, len(batch.kinds), "extra", nodes),
         }  # fmt: skip
         tensors = {name: None if value is None else torch.from_numpy(value) for name, value in arrays.items()}
         return cls(**tensors, size=len(batch)).to(device)  # type: ignore[arg-type]
@@ -130,7 +142,7 @@ class GraphTensors:
         nodes, counts = _ragged(self.ptr, chosen)
         edges, edge_counts = _ragged(self.edge_ptr, chosen)
         shift = torch.cumsum(counts, 0) - counts - self.ptr[chosen]
-        per_node = {"kinds", "live", "visits", "depth", "measured", "extra"}
+        per_node = {"nodes", "kinds", "live", "visits", "depth", "measured", "extra"}
         rows = {name: value[nodes] for name, value in self._tensors().items() if name in per_node}
         return replace(
             self,
@@ -181,43 +193,13 @@ def input_slots(batch: GraphBatch) -> IntArray:
     return np.asarray(position * ordered[batch.kinds[targets]], dtype=np.int64)
 
 
-def _paths(batch: GraphBatch) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Live flags `[N]`, visits `[N]` and depths `[N, 2]` of every node."""
-    live, visits = (np.zeros(len(batch.kinds), np.float32) for _ in range(2))
-    depth = np.zeros((len(batch.kinds), 2), np.float32)
-    for start in range(0, len(batch), _CHUNK):
-        part = batch[start : start + _CHUNK]
-        paths, first = LivePaths(part), batch.ptr[start]
-        rows = paths.nodes + first
-        live[rows] = 1
-        visits[rows] = paths.visits
-        forward = paths.levels.level
-        longest = np.zeros(len(part), np.int64)
-        np.maximum.at(longest, paths.graph, forward)
-        over = np.maximum(longest, 1)[paths.graph]
-        depth[rows, 0] = forward / over
-        depth[rows, 1] = _to_output(paths) / over
-    return live, visits, depth
-
-
-def _to_output(paths: LivePaths) -> IntArray:
-    """`[M]` edges of the longest path from each live node to an output."""
-    distance = np.zeros(len(paths.nodes), np.int64)
-    level = paths.levels.level[paths.targets]
-    order = np.argsort(-level, kind="stable")
-    bounds = np.concatenate([[0], np.flatnonzero(np.diff(level[order])) + 1, [len(order)]])
-    sources, targets = paths.sources[order], paths.targets[order]
-    for first, last in pairwise(bounds.tolist()):
-        np.maximum.at(distance, sources[first:last], distance[targets[first:last]] + 1)
-    return distance
-
-
-def _checked(values: NDArray[np.floating] | None, count: int, name: str) -> NDArray[np.float32] | None:
+def _checked(values: NDArray[np.floating] | None, count: int, name: str, nodes: IntArray) -> NDArray[np.float32] | None:
+    """The rows of `nodes`, of an array that must have one per node of the batch."""
     if values is None:
         return None
     if values.ndim != 2 or len(values) != count:
         raise GraphError(f"{name} has shape {values.shape}; give one row per node of the batch: ({count}, columns)")
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return np.ascontiguousarray(values[nodes], dtype=np.float32)
 
 
 def _bounds(owner: Tensor, size: int) -> Tensor:

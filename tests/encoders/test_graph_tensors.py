@@ -45,21 +45,40 @@ class TestOf:
         batch = GraphBatch.from_graphs([chain("Relu", "Gelu"), diamond()])
         tensors = GraphTensors.of(batch)
         assert tensors.size == 2
-        assert tensors.op.shape == tensors.graph.shape == tensors.live.shape == (11,)
-        assert tensors.numbers.shape == (11, NodeTable.of(batch.nodes).numbers.shape[1])
+        assert tensors.op.shape == tensors.graph.shape == tensors.live.shape == (9,)
+        assert tensors.numbers.shape == (9, NodeTable.of(batch.nodes).numbers.shape[1])
         assert tensors.distinct_op.shape[0] == len(batch.nodes)
-        assert tensors.graph.tolist() == [0] * 4 + [1] * 7
-        np.testing.assert_array_equal(tensors.edge_index.numpy(), batch.edge_index)
+        assert tensors.graph.tolist() == [0] * 4 + [1] * 5
+        np.testing.assert_array_equal(tensors.edge_index[:, :3].numpy(), batch.edge_index[:, :3])
+        np.testing.assert_array_equal(batch.kinds[tensors.nodes.numpy()], tensors.kinds.numpy())
 
-    def test_live_nodes_and_visits(self) -> None:
+    def test_silent_nodes_are_left_out(self) -> None:
         batch = GraphBatch.from_graphs([diamond()])
         tensors = GraphTensors.of(batch)
+        ops = [batch.nodes[kind].op for kind in tensors.kinds.tolist()]
+        assert ops == ["Input", "Relu", "Sub", "Concat", "Output"]
+        assert tensors.edge_index.T.tolist() == [[0, 1], [0, 2], [1, 2], [2, 3], [3, 4]]
+        assert tensors.live.tolist() == [1] * 5
+
+    def test_a_network_without_a_path_has_no_nodes(self) -> None:
+        tensors = GraphTensors.of(GraphBatch.from_graphs([chain("Relu", "Zero"), chain("Relu")]))
+        assert tensors.graph.tolist() == [1, 1, 1]
+        assert tensors.size == 2
+
+    def test_side_branches_are_not_live(self) -> None:
+        build = GraphBuilder()
+        table = build.add(plain("Gather", SHAPE), build.add(plain("Constant", SHAPE)))
+        build.add(plain("Output", SHAPE), build.add(plain("Add", SHAPE), build.add(plain("Input", SHAPE)), table))
+        batch = GraphBatch.from_graphs([build.build()])
+        tensors = GraphTensors.of(batch)
         live = by_op(tensors, batch, tensors.live)
-        assert {op for op, flag in live.items() if flag} == {"Input", "Relu", "Sub", "Concat", "Output"}
-        visits = by_op(tensors, batch, tensors.visits)
-        assert visits["Relu"] == 0.5  # one of two paths
-        assert visits["Sub"] == visits["Input"] == 1
-        assert visits["Gelu"] == 0
+        assert live == {"Constant": 0, "Gather": 0, "Input": 1, "Add": 1, "Output": 1}
+        assert by_op(tensors, batch, tensors.visits) == live
+
+    def test_visits(self) -> None:
+        batch = GraphBatch.from_graphs([diamond()])
+        visits = by_op(GraphTensors.of(batch), batch, GraphTensors.of(batch).visits)
+        assert visits == {"Input": 1, "Relu": 0.5, "Sub": 1, "Concat": 1, "Output": 1}
 
     def test_depth_both_ways(self) -> None:
         batch = GraphBatch.from_graphs([diamond()])
@@ -67,7 +86,6 @@ class TestOf:
         assert depth["Input"] == [0, 1]
         assert depth["Relu"] == [0.25, 0.75]
         assert depth["Output"] == [1, 0]
-        assert depth["Gelu"] == [0, 0]
 
     def test_slots(self) -> None:
         batch = GraphBatch.from_graphs([diamond()])
@@ -91,7 +109,15 @@ class TestOf:
         batch = GraphBatch.from_graphs([diamond()])
         with pytest.raises(GraphError, match=r"one row per node of the batch: \(7, columns\)"):
             GraphTensors.of(batch, np.zeros((6, 2)))
-        assert GraphTensors.of(batch, np.zeros((7, 2)), np.ones((7, 1))).extra is not None
+
+    def test_measured_rows_follow_their_nodes(self) -> None:
+        batch = GraphBatch.from_graphs([chain("Zero"), diamond()])
+        rows = np.arange(len(batch.kinds), dtype=np.float32)[:, None]
+        tensors = GraphTensors.of(batch, rows, -rows)
+        assert tensors.measured is not None
+        assert tensors.extra is not None
+        assert torch.equal(tensors.measured[:, 0], tensors.nodes.float())
+        assert torch.equal(tensors.extra, -tensors.measured)
 
     def test_no_graphs(self) -> None:
         tensors = GraphTensors.of(GraphBatch.from_graphs([]))
@@ -106,7 +132,7 @@ def test_take_equals_the_tensors_of_the_taken_graphs() -> None:
     indices = np.asarray([3, 1, 1, 4])
     rows = np.concatenate([np.arange(batch.ptr[i], batch.ptr[i + 1]) for i in indices])
     taken, fresh = GraphTensors.of(batch, measured).take(indices), GraphTensors.of(batch.take(indices), measured[rows])
-    for name in ("kinds", "edge_index", "slot", "graph", "live", "visits", "depth", "measured", "op", "numbers"):
+    for name in ("kinds", "edge_index", "slot", "graph", "live", "visits", "depth", "measured", "op"):
         assert torch.equal(getattr(taken, name), getattr(fresh, name)), name
     assert taken.size == fresh.size == 4
     assert taken.take(torch.tensor([2])).size == 1
