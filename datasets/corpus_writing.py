@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -202,10 +203,8 @@ def _workers(jobs: int) -> Iterator[Callable[[Part], Maker]]:
 
 
 def _one_thread() -> None:
-    """Processes work side by side, so each gets one thread."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Processes work side by side, so each gets one thread; torch, where it is needed, reads this when imported."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from archcast.errors import UnknownNameError
@@ -48,9 +49,7 @@ class Draws:
     def number(self, dimension: str, *place: Place) -> float:
         """A number in [0, 1). A `dimension` outside `DIMENSIONS` (such as "family") is shared by the pool."""
         key = self._own if dimension in self.varied else self._shared
-        text = f"{key}/{dimension}/{'/'.join(map(str, place))}"
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+        return _number(key, dimension, place)
 
     def pick(self, dimension: str, options: Sequence[T], *place: Place) -> T:
         """One of `options`, each as likely as the others."""
@@ -68,3 +67,10 @@ class Draws:
         count = self.between(dimension, low, len(options), *place, "count")
         order = sorted(range(len(options)), key=lambda item: self.number(dimension, *place, item))
         return tuple(options[item] for item in sorted(order[:count]))
+
+
+@lru_cache(16_384)  # the networks of a pool share most decisions, the blocks of a stage many
+def _number(key: str, dimension: str, place: tuple[Place, ...]) -> float:
+    text = f"{key}/{dimension}/{'/'.join(map(str, place))}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 11) * 2.0**-53

@@ -1,0 +1,126 @@
+"""What is in the unlabelled corpus.
+
+    archcast datasets corpus --output DIR
+    python -m benchmarks.corpus_statistics --corpus DIR
+
+Writes `benchmarks/results/corpus_statistics.csv`, one row for each source and one for all: graphs (and pools) that are
+in the corpus, graphs made and the duplicates among them, nodes per graph, distinct ops, parameters and MACs, networks
+that could not be captured, processor seconds of making (of captures only where they did not come from the cache), and
+bytes on disk. Every graph's hash is computed again and compared with the stored one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+from tqdm import tqdm
+
+from archcast.datasets.corpus import Corpus
+from archcast.datasets.corpus_shards import Shard, hash_array
+from archcast.datasets.corpus_writing import MANIFEST
+from archcast.errors import DataError
+from archcast.graphs.hashing import graph_hashes
+
+RESULT = Path(__file__).parent / "results" / "corpus_statistics.csv"
+Row = dict[str, Any]
+
+
+class Tally:
+    """Numbers of the graphs of one source, or of all."""
+
+    def __init__(self) -> None:
+        self.shards = self.graphs = self.made = self.bytes = self.failures = 0
+        self.seconds = 0.0
+        self.pools: set[str] = set()
+        self.ops: set[str] = set()
+        self.nodes: list[np.ndarray[Any, Any]] = []
+        self.params: list[np.ndarray[Any, Any]] = []
+        self.macs: list[np.ndarray[Any, Any]] = []
+
+    def add(self, shard: Shard, seconds: float) -> None:
+        graphs = shard.take(np.arange(len(shard)))
+        if not np.array_equal(hash_array(graph_hashes(graphs)), shard.hashes):
+            raise DataError(f"{shard.path}: the stored hashes are not those of the graphs; make the corpus again")
+        self.shards += 1
+        self.graphs += len(shard)
+        self.made += shard.made
+        self.bytes += shard.path.stat().st_size
+        self.failures += len(shard.failures)
+        self.seconds += seconds
+        self.pools |= {name for name, _ in shard.pools}
+        self.ops |= {json.loads(text)[0] for text in shard.node_texts}
+        self.nodes.append(shard.nodes)
+        self.params.append(graphs.params)
+        self.macs.append(graphs.macs)
+
+    def join(self, other: Tally) -> None:
+        for name, value in vars(other).items():
+            joined = getattr(self, name) | value if isinstance(value, set) else getattr(self, name) + value
+            setattr(self, name, joined)
+
+    def row(self, source: str) -> Row:
+        nodes = np.concatenate(self.nodes)
+        params, macs = (np.concatenate(values) for values in (self.params, self.macs))
+        return {
+            "source": source,
+            "graphs": self.graphs,
+            "pools": len(self.pools),
+            "made": self.made,
+            "duplicates": self.made - self.graphs,
+            "not_captured": self.failures,
+            "nodes_min": int(nodes.min()) if len(nodes) else 0,
+            "nodes_median": float(np.median(nodes)) if len(nodes) else 0.0,
+            "nodes_max": int(nodes.max()) if len(nodes) else 0,
+            "distinct_ops": len(self.ops),
+            "params_median": float(np.median(params)) if len(params) else 0.0,
+            "macs_median": float(np.median(macs)) if len(macs) else 0.0,
+            "shards": self.shards,
+            "processor_seconds": round(self.seconds, 1),
+            "bytes": self.bytes,
+        }
+
+
+def measure(corpus: Corpus, seconds: dict[str, float]) -> Iterator[Row]:
+    """One row per source, then one of all together."""
+    total = Tally()
+    bar = tqdm(corpus.shards, desc="shards")
+    for source, shards in groupby(bar, key=lambda item: item[0]):
+        tally = Tally()
+        for _, shard in shards:
+            tally.add(shard, seconds[shard.path.name])
+        total.join(tally)
+        yield tally.row(source)
+    yield total.row("all")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder made by `archcast datasets corpus`")
+    folder = parser.parse_args().corpus
+    corpus = Corpus.open(folder)
+    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["shards"]
+    rows = list(measure(corpus, {entry["file"]: entry["seconds"] or 0.0 for entry in entries}))
+    with RESULT.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(
+            f"{row['source']:24} {row['graphs']:7} graphs, {row['duplicates']:6} duplicates removed, nodes "
+            f"{row['nodes_min']}/{row['nodes_median']:.0f}/{row['nodes_max']}, {row['distinct_ops']} ops, "
+            f"{row['processor_seconds']} s, {row['bytes'] / 1e6:.1f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
