@@ -142,10 +142,13 @@ def concatenate(tables: Sequence[MeasurementTable]) -> MeasurementTable:
 def table_of(
     specs: Sequence[str], names: Sequence[str], measured: Sequence[Any], about: Mapping[str, Any]
 ) -> MeasurementTable:
-    """A table from `Measurements` in the order of `specs`; None for a network that could not be measured."""
+    """A table from `Measurements` in the order of `specs`; None for a network that could not be measured.
+
+    A proxy that was not asked for at a network is NaN there.
+    """
     kept = [name for name in names if any(m is not None and name in m.nodes for m in measured)]
     counts = [0 if m is None else len(m.ops) for m in measured]
-    scores = [[np.nan if m is None else m.scores[name] for name in names] for m in measured]
+    scores = [[np.nan if m is None else m.scores.get(name, np.nan) for name in names] for m in measured]
     nodes = {}
     for name in kept:
         parts = [

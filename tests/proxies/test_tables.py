@@ -64,6 +64,13 @@ def test_a_network_that_failed_has_no_nodes_and_no_scores(table: MeasurementTabl
     assert table.ptr[-1] == table.ptr[-2]
 
 
+def test_a_proxy_that_was_not_asked_for_is_missing() -> None:
+    measured = measure(SPACE.buildable(SPECS[0]), NAMES[:1], batch=4)
+    table = table_of(SPECS[:1], NAMES, [measured], {})
+    assert table.column("params")[0] == measured.scores["params"]
+    assert np.isnan(table.column("snip")[0])
+
+
 def test_compression_keeps_two_digits_from_tiny_to_huge() -> None:
     values = np.concatenate([10.0 ** np.arange(-4, 20), -(10.0 ** np.arange(-4, 20)), [0.0, np.nan]])
     np.testing.assert_allclose(expand(compress(values)), values, rtol=0.02)
