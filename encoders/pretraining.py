@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +25,12 @@ from torch import Tensor, nn
 from archcast.encoders.augmentations import AUGMENTATIONS
 from archcast.encoders.checkpoints import Checkpoint, MetricsLog, latest_checkpoint, write_checkpoint
 from archcast.encoders.contrastive import OBJECTIVES
+from archcast.encoders.gcn import GraphEncoderConfig
 from archcast.encoders.pretraining_data import BatchOrder, PretrainingData, StepInputs, StepMaker
 from archcast.encoders.pretraining_model import PretrainingModel, Reader, input_names
+from archcast.encoders.readers import GraphReader, TextReader
 from archcast.encoders.spectra import EIGENVALUES
+from archcast.encoders.text import TextEncoderConfig
 from archcast.errors import ConfigError, DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -41,7 +45,13 @@ _MAY_CHANGE: Final = frozenset({"workers", "checkpoint_every", "keep_checkpoints
 class PretrainConfig:
     """One pretraining: what is learnt, on which batches, how."""
 
-    objectives: dict[str, float] = field(default_factory=lambda: {"augmentation": 1.0, "statistics": 1.0})
+    graph: GraphEncoderConfig | None = field(default_factory=GraphEncoderConfig)
+    """The graph encoder; null trains none."""
+    text: TextEncoderConfig | None = field(default_factory=TextEncoderConfig)
+    """The text encoder; null trains none."""
+    objectives: dict[str, float] = field(
+        default_factory=lambda: {"spectral": 1.0, "augmentation": 1.0, "cross_modal": 1.0, "statistics": 1.0}
+    )
     """Weight of each objective of `archcast.encoders.contrastive.OBJECTIVES`. A name stands for every encoder that it
     applies to; `graph/statistics` for one of them."""
     augmentations: tuple[str, ...] = tuple(AUGMENTATIONS)
@@ -120,9 +130,13 @@ class PretrainConfig:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls)
         try:
-            return cls(**parser.parse_object(dict(values)).as_dict())
+            parsed = parser.parse_object(dict(values)).as_dict()
         except ArgumentError as error:
             raise ConfigError(f"bad config: {' '.join(str(error).split())}") from error
+        for name, kind in (("graph", GraphEncoderConfig), ("text", TextEncoderConfig)):
+            if isinstance(parsed[name], Mapping):
+                parsed[name] = kind(**parsed[name])
+        return cls(**parsed)
 
     @classmethod
     def from_file(cls, path: str | Path) -> PretrainConfig:
@@ -154,9 +168,9 @@ class PretrainConfig:
 def pretrain(
     config: PretrainConfig,
     data: PretrainingData,
-    readers: Mapping[str, Callable[[], Reader]],
     folder: str | Path,
     *,
+    readers: Mapping[str, Callable[[], Reader]] | None = None,
     progress: bool = True,
     on_step: OnStep | None = None,
 ) -> PretrainingModel:
@@ -165,8 +179,8 @@ def pretrain(
     Args:
         config: what to do.
         data: the networks.
-        readers: makers of the encoders by name, `graph` and `text`; weights are drawn from `config.seed`.
         folder: gets `checkpoints/`, `metrics.jsonl`, `config.json` and, in the end, `model.safetensors`.
+        readers: makers of other encoders than those of `config`, by the names `graph` and `text`.
         progress: show a bar with the loss and the time left.
         on_step: called after each step with its line of the metrics.
 
@@ -179,32 +193,53 @@ def pretrain(
         StorageError: `folder` cannot be written.
     """
     accelerator = _accelerator(config)
+    makers = encoder_makers(config) if readers is None else readers
     # The caller's generators are left as they were.
     with torch.random.fork_rng(device_type=accelerator.device.type if accelerator.device.type != "cpu" else "cuda"):
         torch.manual_seed(config.seed)
-        model = PretrainingModel({name: make() for name, make in readers.items()}, config.objectives, data)
+        model = PretrainingModel({name: make() for name, make in makers.items()}, config.objectives, data)
         training = _Training(config, data, model, Path(folder), accelerator)
         training.run(progress, on_step)
     return model.to("cpu").eval()
 
 
-def load_pretrained(model: PretrainingModel, folder: str | Path) -> PretrainingModel:
-    """Fill a model with the weights that `pretrain` left in `folder`.
+def encoder_makers(config: PretrainConfig) -> dict[str, Callable[[], Reader]]:
+    """What makes the encoders of a config, by name."""
+    makers: dict[str, Callable[[], Reader]] = {}
+    if config.graph is not None:
+        makers["graph"] = partial(GraphReader, config.graph)
+    if config.text is not None:
+        makers["text"] = partial(TextReader, config.text)
+    return makers
+
+
+def load_encoders(folder: str | Path) -> dict[str, nn.Module]:
+    """The encoders that `pretrain` left in `folder`, by name, in evaluation mode: `GraphEncoder`, `TextEncoder`.
 
     Raises:
         MissingDataError: no training was finished there.
-        ConfigError: the weights are those of another model.
+        ConfigError: `config.json` and the weights do not belong together.
     """
     from safetensors.torch import load_file
 
-    path = Path(folder) / "model.safetensors"
-    if not path.is_file():
-        raise MissingDataError(f"there is no {path}; pretrain into this folder first")
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise ConfigError(f"{path} holds other weights than the model: {' '.join(str(error).split())[:300]}") from error
-    return model.eval()
+    folder = Path(folder)
+    if not (folder / "model.safetensors").is_file():
+        raise MissingDataError(f"there is no {folder / 'model.safetensors'}; pretrain into this folder first")
+    config = PretrainConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    weights = load_file(folder / "model.safetensors")
+    encoders: dict[str, nn.Module] = {}
+    for name, make in encoder_makers(config).items():
+        prefix = f"readers.{name}."
+        reader = make()
+        own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+        try:
+            reader.load_state_dict(own)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{folder} holds other weights than its config: {' '.join(str(error).split())[:300]}"
+            ) from error
+        encoders[name] = getattr(reader, "encoder", reader).eval()
+    return encoders
 
 
 class _Training:

@@ -73,5 +73,6 @@ if __name__ == "__main__":
     changes = json.loads(sys.argv[2])
     rate = changes.pop("dropout", 0.1)
     pretrain(
-        settings(**changes), networks(), readers(rate), sys.argv[1], progress=False, on_step=lambda _: time.sleep(pause)
-    )
+        settings(**changes), networks(), sys.argv[1], readers=readers(rate), progress=False,
+        on_step=lambda _: time.sleep(pause),
+    )  # fmt: skip

@@ -20,7 +20,9 @@ import torch
 from torch.nn import functional
 
 from archcast.encoders.checkpoints import MetricsLog, latest_checkpoint, read_metrics
-from archcast.encoders.pretraining import PretrainConfig, load_pretrained, pretrain
+from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
+from archcast.encoders.graph_tensors import GraphTensors
+from archcast.encoders.pretraining import PretrainConfig, load_encoders, pretrain
 from archcast.encoders.pretraining_data import BatchOrder, PretrainingData, StepMaker
 from archcast.encoders.pretraining_model import PretrainingModel
 from archcast.errors import BundleError, ConfigError, DataError, MissingDataError, StorageError
@@ -52,7 +54,7 @@ def _fresh_accelerate() -> Iterator[None]:
 def whole(data: PretrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted training."""
     folder = tmp_path_factory.mktemp("whole")
-    pretrain(settings(), data, readers(), folder, progress=False)
+    pretrain(settings(), data, folder, readers=readers(), progress=False)
     return folder
 
 
@@ -70,17 +72,20 @@ def run_until(step: int, config: PretrainConfig, data: PretrainingData, folder: 
             raise KilledError
 
     with pytest.raises(KilledError):
-        pretrain(config, data, readers(), folder, progress=False, on_step=stop)
+        pretrain(config, data, folder, readers=readers(), progress=False, on_step=stop)
 
 
 # --- configuration -------------------------------------------------------------------------------------------------
 
 
 def test_config_survives_yaml_and_json(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("objectives: {spectral: 2, graph/statistics: 0.5}\nsteps: 7\nclip: 2\n")
+    (tmp_path / "config.yaml").write_text(
+        "objectives: {spectral: 2, graph/statistics: 0.5}\nsteps: 7\nclip: 2\ntext: null\ngraph: {layers: 3}\n"
+    )
     config = PretrainConfig.from_file(tmp_path / "config.yaml")
     assert config.objectives == {"spectral": 2.0, "graph/statistics": 0.5}
     assert (config.steps, config.clip, config.batch_size) == (7, 2.0, PretrainConfig().batch_size)
+    assert (config.text, config.graph) == (None, GraphEncoderConfig(layers=3))
     assert PretrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -98,6 +103,8 @@ def test_config_survives_yaml_and_json(tmp_path: Path) -> None:
         ({"batch_size": 0}, "at least 1"),
         ({"learning_rate": -1.0}, "positive"),
         ({"warmup_steps": -1}, "negative"),
+        ({"graph": {"breadth": 3}}, "breadth"),
+        ({"text": {"layers": 0}}, "at least 1"),
         ([1], "mapping"),
     ],
 )
@@ -192,7 +199,7 @@ def test_targets_that_do_not_fit_are_refused(data: PretrainingData) -> None:
 
 def test_losses_fall_and_graphs_find_their_texts(data: PretrainingData, tmp_path: Path) -> None:
     config = settings(steps=60, batch_size=24, objectives={"cross_modal": 1.0, "statistics": 1.0}, learning_rate=0.02)
-    model = pretrain(config, data, readers(0.0), tmp_path, progress=False)
+    model = pretrain(config, data, tmp_path, readers=readers(0.0), progress=False)
     losses = [line["losses"] for line in read_metrics(tmp_path / "metrics.jsonl")]
     for name in ("cross_modal", "graph/statistics", "text/statistics"):
         assert np.mean([line[name] for line in losses[-10:]]) < 0.8 * np.mean([line[name] for line in losses[:5]])
@@ -217,7 +224,7 @@ def test_measured_and_node_objectives_train_on_what_is_measured(data: Pretrainin
 
     measured = replace(data, measured=scores.astype(np.float32), node_measured=of_nodes)
     config = settings(steps=4, objectives={"measured": 1.0, "nodes": 1.0})
-    pretrain(config, measured, readers(), tmp_path, progress=False)
+    pretrain(config, measured, tmp_path, readers=readers(), progress=False)
     losses = read_metrics(tmp_path / "metrics.jsonl")[-1]["losses"]
     assert set(losses) == {"graph/measured", "text/measured", "graph/nodes", "text/nodes"}
     assert all(np.isfinite(list(losses.values())))
@@ -240,39 +247,56 @@ def test_objectives_that_cannot_be_are_refused(
 
 
 def test_bfloat16_trains_and_another_precision_needs_another_process(data: PretrainingData, tmp_path: Path) -> None:
-    pretrain(settings(steps=3, mixed_precision="bf16"), data, readers(), tmp_path, progress=False)
+    pretrain(settings(steps=3, mixed_precision="bf16"), data, tmp_path, readers=readers(), progress=False)
     assert all(np.isfinite(line["loss"]) for line in read_metrics(tmp_path / "metrics.jsonl"))
     with pytest.raises(ConfigError, match="one precision"):
-        pretrain(settings(steps=3), data, readers(), tmp_path / "other", progress=False)
+        pretrain(settings(steps=3), data, tmp_path / "other", readers=readers(), progress=False)
 
 
 def test_a_loss_that_explodes_is_told(data: PretrainingData, tmp_path: Path) -> None:
     broken = replace(data, statistics=np.full_like(data.statistics, np.inf))
     with pytest.raises(DataError, match="lower learning_rate"):
-        pretrain(settings(), broken, readers(), tmp_path, progress=False)
+        pretrain(settings(), broken, tmp_path, readers=readers(), progress=False)
 
 
 def test_generators_of_the_caller_are_left_alone(data: PretrainingData, tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
-    pretrain(settings(steps=2), data, readers(), tmp_path, progress=False)
+    pretrain(settings(steps=2), data, tmp_path, readers=readers(), progress=False)
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
 
 
-def test_the_weights_come_back(data: PretrainingData, whole: Path, tmp_path: Path) -> None:
-    made = {name: make() for name, make in readers().items()}
-    model = load_pretrained(PretrainingModel(made, settings().objectives, data), whole)
-    stored = latest_checkpoint(whole / "checkpoints")
-    assert stored is not None
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, stored.part("model/")[name])
-    with pytest.raises(MissingDataError, match="pretrain into this folder"):
-        load_pretrained(model, tmp_path)
-    other = PretrainingModel({"graph": MeanReader(4)}, {"statistics": 1.0}, data)
+TINY = {
+    "graph": {"width": 8, "layers": 2, "dim": 12, "measured": 1},
+    "text": {"width": 16, "layers": 2, "heads": 2, "inner_width": 16, "window": 32},
+}
+
+
+def test_the_encoders_of_the_config_are_trained_and_come_back(data: PretrainingData, tmp_path: Path) -> None:
+    def of_nodes(rows: Any) -> Any:
+        return np.random.default_rng(0).normal(size=(len(data.graphs.take(rows).kinds), 1)).astype(np.float32)
+
+    config = settings(**TINY, steps=4, objectives={**settings().objectives, "nodes": 1.0})
+    model = pretrain(config, replace(data, node_measured=of_nodes), tmp_path, progress=False)
+    losses = read_metrics(tmp_path / "metrics.jsonl")[-1]["losses"]
+    assert {"cross_modal", "graph/nodes", "text/spectral"} < set(losses)
+    assert "text/nodes" not in losses
+    assert all(np.isfinite(list(losses.values())))
+    encoders = load_encoders(tmp_path)
+    for name, encoder in encoders.items():
+        trained = model.readers[name].encoder.state_dict()
+        assert all(torch.equal(value, trained[key]) for key, value in encoder.state_dict().items())
+        assert not encoder.training
+    graph = encoders["graph"]
+    assert isinstance(graph, GraphEncoder)
+    assert graph(GraphTensors.of(data.graphs.take(np.arange(3)))).shape == (3, 12)
+    (tmp_path / "config.json").write_text(json.dumps({**config.to_dict(), "text": None, "graph": {"width": 10}}))
     with pytest.raises(ConfigError, match="other weights"):
-        load_pretrained(other, whole)
+        load_encoders(tmp_path)
+    with pytest.raises(MissingDataError, match="pretrain into this folder"):
+        load_encoders(tmp_path / "none")
 
 
 # --- interruption --------------------------------------------------------------------------------------------------
@@ -284,7 +308,7 @@ def test_a_training_that_crashed_goes_on_bit_by_bit(
 ) -> None:
     for stop in stops:
         run_until(stop, settings(), data, tmp_path)
-    pretrain(settings(), data, readers(), tmp_path, progress=False)
+    pretrain(settings(), data, tmp_path, readers=readers(), progress=False)
     assert curve(tmp_path) == curve(whole)
     assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
@@ -293,13 +317,13 @@ def test_how_often_it_is_saved_and_who_prepares_batches_changes_nothing(
     data: PretrainingData, whole: Path, tmp_path: Path
 ) -> None:
     run_until(7, settings(checkpoint_every=3, keep_checkpoints=1), data, tmp_path)
-    pretrain(settings(checkpoint_every=5, workers=1), data, readers(), tmp_path, progress=False)
+    pretrain(settings(checkpoint_every=5, workers=1), data, tmp_path, readers=readers(), progress=False)
     assert curve(tmp_path) == curve(whole)
 
 
 def test_a_finished_training_is_not_trained_again(data: PretrainingData, whole: Path) -> None:
     before = (whole / "metrics.jsonl").read_bytes()
-    pretrain(settings(), data, readers(), whole, progress=False, on_step=lambda _: pytest.fail("trained again"))
+    pretrain(settings(), data, whole, readers=readers(), progress=False, on_step=lambda _: pytest.fail("trained again"))
     assert (whole / "metrics.jsonl").read_bytes() == before
 
 
@@ -321,24 +345,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(
     last = tmp_path / "checkpoints" / "step-00000008"
     (last / name).write_bytes((last / name).read_bytes()[:40])
     with pytest.raises(BundleError, match="remove it to go on"):
-        pretrain(settings(), data, readers(), tmp_path, progress=False)
+        pretrain(settings(), data, tmp_path, readers=readers(), progress=False)
     for path in last.iterdir():
         path.unlink()
     last.rmdir()
-    pretrain(settings(), data, readers(), tmp_path, progress=False)
+    pretrain(settings(), data, tmp_path, readers=readers(), progress=False)
     assert curve(tmp_path) == curve(whole)
 
 
 def test_another_training_is_not_gone_on_with(data: PretrainingData, whole: Path) -> None:
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.01 and is 0\.1"):
-        pretrain(settings(learning_rate=0.1), data, readers(), whole, progress=False)
+        pretrain(settings(learning_rate=0.1), data, whole, readers=readers(), progress=False)
     with pytest.raises(DataError, match="other networks"):
-        pretrain(settings(), networks(20), readers(), whole, progress=False)
+        pretrain(settings(), networks(20), whole, readers=readers(), progress=False)
     with pytest.raises(ConfigError, match="other encoders"):
-        pretrain(settings(), data, {**readers(), "text": torch_less_dense}, whole, progress=False)
+        pretrain(settings(), data, whole, readers={**readers(), "text": without_bias}, progress=False)
 
 
-def torch_less_dense() -> MeanReader:
+def without_bias() -> MeanReader:
     reader = MeanReader(8)
     reader.out.bias = None  # type: ignore[assignment]
     return reader
@@ -363,7 +387,7 @@ def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(StorageError, match="No space left"):
-        pretrain(settings(), data, readers(), tmp_path, progress=False)
+        pretrain(settings(), data, tmp_path, readers=readers(), progress=False)
     stored = latest_checkpoint(tmp_path / "checkpoints")
     assert stored is not None
     assert stored.step == 4
@@ -401,7 +425,7 @@ def test_two_processes_learn_what_one_does(data: PretrainingData, tmp_path: Path
     process = start(tmp_path / "two", {**changes, "dropout": 0.0}, processes=2)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()
-    pretrain(settings(**changes), data, readers(0.0), tmp_path / "one", progress=False)
+    pretrain(settings(**changes), data, tmp_path / "one", readers=readers(0.0), progress=False)
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert len(one) == len(two) == 12
     for name in one[0]["losses"]:
@@ -412,4 +436,4 @@ def test_two_processes_learn_what_one_does(data: PretrainingData, tmp_path: Path
         [line["gradient_norm"] for line in two], [line["gradient_norm"] for line in one], rtol=2e-3
     )
     with pytest.warns(RuntimeWarning, match="begun by 2 processes"):
-        pretrain(settings(**changes), data, readers(0.0), tmp_path / "two", progress=False)
+        pretrain(settings(**changes), data, tmp_path / "two", readers=readers(0.0), progress=False)
