@@ -137,8 +137,9 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, ids: Tensor, sizes: Tensor) -> Tensor:
         by_role = self.roles[ids].unsqueeze(-1) * (sizes * _SIZE_SCALE).unsqueeze(-2)
-        pieces: Tensor = self.piece(self.pieces[ids])
-        return pieces.sum(-2) + self.size(by_role.flatten(-2))
+        named: Tensor = self.piece(self.pieces[ids]).sum(-2)
+        sized: Tensor = self.size(by_role.flatten(-2))
+        return named + sized
 
 
 class TextEncoder(nn.Module):

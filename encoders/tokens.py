@@ -187,7 +187,7 @@ def _joined(written_out: IntArray, parts: Sequence[tuple[IntArray, Texts, NDArra
         row_of[networks] = place[kept]
         rows += int(fits.sum())
         owned = np.repeat(fits, texts.row_lengths)
-        values = (
+        values: tuple[NDArray[Any], ...] = (
             texts.ids[owned],
             texts.sizes[owned],
             texts.row_lengths[fits],

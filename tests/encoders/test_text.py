@@ -193,7 +193,7 @@ def fit(encoder: TextEncoder, texts: Texts, target: np.ndarray[Any, Any], steps:
     tensors = TextTensors.of(texts)
     for _ in range(steps):
         optimizer.zero_grad()
-        torch.nn.functional.mse_loss(head(encoder(tensors)).squeeze(1), wanted).backward()
+        torch.autograd.backward(torch.nn.functional.mse_loss(head(encoder(tensors)).squeeze(1), wanted))
         optimizer.step()
     return head
 
