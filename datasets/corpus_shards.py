@@ -87,7 +87,8 @@ def _positions(sizes: NDArray[Any], rows: IntArray) -> IntArray:
     ends = np.cumsum(sizes, dtype=np.int64)
     taken = sizes[rows].astype(np.int64)
     new_starts = np.cumsum(taken) - taken
-    return np.arange(int(taken.sum())) + np.repeat((ends - sizes)[rows] - new_starts, taken)
+    positions: IntArray = np.arange(int(taken.sum())) + np.repeat((ends - sizes)[rows] - new_starts, taken)
+    return positions
 
 
 def _renumbered(values: IntArray, size: int) -> tuple[IntArray, IntArray]:

@@ -143,7 +143,7 @@ class _Writer:
                 "seconds": seconds,
             }
         )
-        self._bar.total = max(self._bar.total, len(self._seen))
+        self._bar.total = max(self._bar.total or 0, len(self._seen))
         self._bar.update(len(shard))
 
     def remove_others(self) -> None:

@@ -93,7 +93,7 @@ class Rebuilt(nn.Module):
             assert tuple(values[-1].shape) == node.shape, node
         return values[-1]
 
-    def run(self, index: int, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def run(self, index: int, node: Node, inputs: list[torch.Tensor]) -> Any:
         own = self.made[index]
         x = inputs[0]
         if node.op == "Conv":
@@ -118,8 +118,8 @@ class Rebuilt(nn.Module):
         if node.op == "Glu":
             return F.glu(x)
         if node.op == "Attention":
-            tokens = [t.reshape(node.shape[0], node.shape[1], -1, node.get("head_width")) for t in inputs]
-            return F.scaled_dot_product_attention(*tokens, is_causal=node.get("causal", False))
+            query, key, value = (t.reshape(*node.shape[:2], -1, node.get("head_width")) for t in inputs)
+            return F.scaled_dot_product_attention(query, key, value, is_causal=node.get("causal", False))
         if node.op == "Concat":
             if own is not None:
                 return torch.cat([own.value, x], 1)
