@@ -36,7 +36,9 @@ def _torchvision_names() -> list[str]:
 
 
 def _pytorchcv_names() -> list[str]:
-    return [f"pytorchcv:{name}" for name in PytorchcvZoo().all_specs()]
+    """Those for CIFAR-100 and SVHN are left out: they are the CIFAR-10 networks with another classifier."""
+    specs = PytorchcvZoo().all_specs()
+    return [f"pytorchcv:{name}" for name in specs if not name.endswith(("_cifar100", "_svhn"))]
 
 
 def _transformers_names() -> list[str]:

@@ -267,3 +267,11 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "nas-bench-macro" in capsys.readouterr().out
     assert main(["datasets", "corpus"]) == 2
     assert "--output DIR" in capsys.readouterr().err
+
+
+def test_pytorchcv_networks_are_named_once_per_architecture() -> None:
+    pytest.importorskip("pytorchcv")
+    names = corpus_zoo.ZOO_SOURCES["zoo-pytorchcv"]()
+    assert "pytorchcv:resnet20_cifar10" in names
+    assert "pytorchcv:resnet50" in names
+    assert not [name for name in names if name.endswith(("cifar100", "svhn"))]
