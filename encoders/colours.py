@@ -17,9 +17,8 @@ is then no faster than the plain one, though still right.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,9 +34,8 @@ from archcast.errors import GraphError
 HashArray = NDArray[np.uint64]
 IntArray = NDArray[np.int64]
 
-_FEEDER, _READER, _SELF, _GRAPH = (
-    np.uint64(seed) for seed in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
-)
+_FEEDER, _READER, _SELF = (np.uint64(seed) for seed in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
+_BLOCK = 32_768  # nodes whose colours are refined together: their arrays stay in the cache
 _ROWS = 16_384  # new rows per step: their embeddings and messages stay in the cache
 _STEPS = 2.0**20  # visits are compared in steps of this
 
@@ -78,16 +76,75 @@ def encode_shared(encoder: GraphEncoder, tensors: GraphTensors) -> Tensor:
     encoder.check(tensors)
     if not tensors.size:
         return torch.zeros(0, encoder.config.dim, device=tensors.device)
-    colours = Colours(tensors, encoder.config.slots)
-    before, keys = colours.initial()
+    slots, bins = encoder.config.slots, encoder.config.bins
+    keys = colour_keys(tensors, slots, encoder.config.layers)
+    classes = Partition.of(_network_keys(tensors, keys[-1], bins))
+    # Only one network of each class goes on; its nodes are found again by their positions.
+    tensors = replace(tensors, nodes=torch.arange(len(tensors.kinds), device=tensors.device)).take(classes.bearer)
+    keys = keys[:, tensors.nodes.cpu().numpy()]
+    edges = _Edges.both_ways(tensors, slots)
+    before = Partition.of(keys[0])
     nodes = _embed(encoder, tensors, before)
-    for layer in encoder.layers:
-        keys = colours.refined(keys)
-        after = Partition.of(keys)
+    for layer, depth_keys in zip(encoder.layers, keys[1:], strict=True):
         assert isinstance(layer, GraphLayer)
-        nodes = _next_rows(layer, nodes, colours.hops(before, after, tensors.device), len(after.bearer))
+        after = Partition.of(depth_keys)
+        nodes = _next_rows(layer, nodes, _hops(edges, before, after, tensors.device), len(after.bearer))
         before = after
-    return _read_out(encoder, tensors, nodes, before, keys)
+    parts = [encoder.readout(nodes[rows], members) for rows, members in _members(tensors, before, nodes, bins)]
+    result: Tensor = torch.cat(parts)[torch.from_numpy(classes.colour).to(tensors.device)]
+    return result
+
+
+def colour_keys(tensors: GraphTensors, slots: int, depth: int) -> HashArray:
+    """`[depth + 1, N]` the colour of every node at each depth, as a hash.
+
+    Depth 0 is the initial row of the node, bit by bit; each further one adds the multisets of those that feed it and
+    of those that read it, with their slots.
+    """
+    keys = np.empty((depth + 1, len(tensors.kinds)), np.uint64)
+    keys[0] = _initial_keys(tensors)
+    bounds = tensors.ptr.cpu().numpy()
+    edges, slot = tensors.edge_index.cpu().numpy(), np.minimum(tensors.slot.cpu().numpy(), slots - 1)
+    if np.any(edges[1, 1:] < edges[1, :-1]):
+        order = np.argsort(edges[1], kind="stable")
+        edges, slot = edges[:, order], slot[order]
+    starts = bounds[:-1][np.flatnonzero(np.diff(bounds[:-1] // _BLOCK, prepend=-1))]
+    for start, stop in pairwise([*starts.tolist(), int(bounds[-1])]):
+        low, high = np.searchsorted(edges[1], [start, stop])
+        sources, targets = edges[:, low:high] - start
+        into, out_of = (
+            _Edges.of(sources, targets, slot[low:high], stop - start),
+            _Edges.of(targets, sources, slot[low:high], stop - start),
+        )
+        for old, new in pairwise(keys[:, start:stop]):
+            new[:] = _mix(_mix(old + _SELF) + _mix(into.sums(old) + _FEEDER) + _mix(out_of.sums(old) + _READER))
+    return keys
+
+
+def _initial_keys(tensors: GraphTensors) -> HashArray:
+    """`[N]` equal where the initial rows are."""
+    distinct = np.concatenate(
+        [tensors.distinct_op[:, None].cpu().numpy().view(np.uint32)]
+        + [_bits(part) for part in (tensors.distinct_numbers, tensors.distinct_text)],
+        axis=1,
+    )
+    keys = _row_keys(distinct)[tensors.kinds.cpu().numpy()]
+    for part in (tensors.live[:, None], tensors.measured, tensors.extra):
+        if part is not None and part.shape[1]:
+            keys = _mix(keys + _row_keys(_bits(part)))
+    return keys
+
+
+def _network_keys(tensors: GraphTensors, keys: HashArray, bins: int) -> HashArray:
+    """`[G]` equal where all nodes agree in colour, liveness, visits and place in the depth bins."""
+    live, visits = tensors.live.cpu().numpy(), tensors.visits.cpu().numpy()
+    first, share = (part.cpu().numpy() for part in depth_bins(tensors.depth, bins))
+    place = (first + share + 64 * live) * _STEPS
+    marks = np.rint(place).astype(np.uint64) + (np.rint(visits * _STEPS).astype(np.uint64) << np.uint64(32))
+    running = np.zeros(len(keys) + 1, np.uint64)
+    np.cumsum(_mix(keys + _mix(marks)), out=running[1:])
+    bounds = tensors.ptr.cpu().numpy()
+    return _mix(running[bounds[1:]] - running[bounds[:-1]]) + np.diff(bounds).astype(np.uint64)
 
 
 def _next_rows(layer: GraphLayer, nodes: Tensor, hops: Iterator[Hop], count: int) -> Tensor:
@@ -111,70 +168,48 @@ def _embed(encoder: GraphEncoder, tensors: GraphTensors, partition: Partition) -
     return result
 
 
-class Colours:
-    """Colour refinement of the nodes of many graphs at once.
-
-    Args:
-        tensors: the graphs.
-        slots: input positions told apart.
-    """
-
-    def __init__(self, tensors: GraphTensors, slots: int) -> None:
-        self.tensors = tensors
-        self.size = len(tensors.kinds)
-        edges, slot = tensors.edge_index.cpu().numpy(), np.minimum(tensors.slot.cpu().numpy(), slots - 1)
-        self._into = _Edges(edges[0], edges[1], slot, self.size)
-        self._out_of = _Edges(edges[1], edges[0], slot, self.size)
-
-    def initial(self) -> tuple[Partition, HashArray]:
-        """Nodes whose initial rows are equal, bit by bit."""
-        tensors = self.tensors
-        distinct = np.concatenate(
-            [tensors.distinct_op[:, None].cpu().numpy().view(np.uint32).reshape(len(tensors.distinct_op), -1)]
-            + [_bits(part) for part in (tensors.distinct_numbers, tensors.distinct_text)],
-            axis=1,
-        )
-        keys = _row_keys(distinct)[tensors.kinds.cpu().numpy()]
-        for part in (tensors.live[:, None], tensors.measured, tensors.extra):
-            if part is not None and part.shape[1]:
-                keys = _mix(keys + _row_keys(_bits(part)))
-        return Partition.of(keys), keys
-
-    def refined(self, keys: HashArray) -> HashArray:
-        """The next colour: one's own, and the multisets of those that feed and that read, with their slots."""
-        return _mix(
-            _mix(keys + _SELF) + _mix(self._into.sums(keys) + _FEEDER) + _mix(self._out_of.sums(keys) + _READER)
-        )
-
-    def hops(self, before: Partition, after: Partition, device: torch.device) -> Iterator[Hop]:
-        """The step from the colours of one depth to those of the next, some new rows at a time."""
-        for start in range(0, len(after.bearer), _ROWS):
-            bearers = after.bearer[start : start + _ROWS]
-            arrays = (
-                before.colour[bearers], *self._into.of(bearers, before.colour), *self._out_of.of(bearers, before.colour)
-            )  # fmt: skip
-            yield Hop(*(torch.from_numpy(array).to(device) for array in arrays), size=len(bearers))
+def _hops(edges: tuple[_Edges, _Edges], before: Partition, after: Partition, device: torch.device) -> Iterator[Hop]:
+    """The step from the colours of one depth to those of the next, some new rows at a time."""
+    into, out_of = edges
+    for start in range(0, len(after.bearer), _ROWS):
+        bearers = after.bearer[start : start + _ROWS]
+        ends = *into.at(bearers, before.colour), *out_of.at(bearers, before.colour)
+        arrays = (before.colour[bearers], *ends)
+        yield Hop(*(torch.from_numpy(array).to(device) for array in arrays), size=len(bearers))
 
 
+@dataclass(frozen=True)
 class _Edges:
-    """Edges grouped by the node whose side they are on."""
+    """Edges grouped by the node that owns them, with the node at their other end and their slot."""
 
-    def __init__(self, others: IntArray, owners: IntArray, slot: IntArray, size: int) -> None:
-        order = np.arange(len(owners))
+    others: IntArray
+    slot: IntArray
+    bounds: IntArray
+    salt: HashArray
+
+    @classmethod
+    def of(cls, others: IntArray, owners: IntArray, slot: IntArray, size: int) -> _Edges:
         if np.any(owners[1:] < owners[:-1]):
             order = np.argsort(owners, kind="stable")
-        self.others, self.slot = others[order], slot[order]
-        self.bounds = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=size))])
-        self._salt = _mix(self.slot.astype(np.uint64) + np.uint64(1))
+            others, slot = others[order], slot[order]
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=size))])
+        return cls(others, slot, bounds, _mix(slot.astype(np.uint64) + np.uint64(1)))
+
+    @classmethod
+    def both_ways(cls, tensors: GraphTensors, slots: int) -> tuple[_Edges, _Edges]:
+        """Grouped by what is fed, and by what is read."""
+        (sources, targets), slot = tensors.edge_index.cpu().numpy(), tensors.slot.clamp(max=slots - 1).cpu().numpy()
+        size = len(tensors.kinds)
+        return cls.of(sources, targets, slot, size), cls.of(targets, sources, slot, size)
 
     def sums(self, keys: HashArray) -> HashArray:
         """`[N]` sum over the edges of each node of a hash of the other end and the slot."""
         running = np.zeros(len(self.others) + 1, np.uint64)
-        np.cumsum(_mix(keys[self.others] + self._salt), out=running[1:])  # wraps around, exactly
+        np.cumsum(_mix(keys[self.others] + self.salt), out=running[1:])  # wraps around, exactly
         total: HashArray = running[self.bounds[1:]] - running[self.bounds[:-1]]
         return total
 
-    def of(self, nodes: IntArray, colour: IntArray) -> tuple[IntArray, IntArray]:
+    def at(self, nodes: IntArray, colour: IntArray) -> tuple[IntArray, IntArray]:
         """`[2, E]` colour of the other end and position in `nodes`, and `[E]` slot, of the edges of `nodes`."""
         first, counts = self.bounds[nodes], self.bounds[nodes + 1] - self.bounds[nodes]
         edges = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
@@ -182,58 +217,27 @@ class _Edges:
         return ends, self.slot[edges]
 
 
-def _read_out(
-    encoder: GraphEncoder, tensors: GraphTensors, nodes: Tensor, partition: Partition, keys: HashArray
-) -> Tensor:
-    """Embeddings of networks from those of colours; networks that agree in all their nodes are read out once."""
-    bins = encoder.config.bins
-    graph, live, visits = (part.cpu().numpy() for part in (tensors.graph, tensors.live, tensors.visits))
-    first, share = (part.cpu().numpy() for part in depth_bins(tensors.depth.cpu(), bins))
-    place = (first + share) * _STEPS + live * (_STEPS * 64)
-    marks = _mix(np.rint(place).astype(np.uint64) + (np.rint(visits * _STEPS).astype(np.uint64) << np.uint64(32)))
-    running = np.zeros(len(graph) + 1, np.uint64)
-    np.cumsum(_mix(keys + _mix(marks + _GRAPH)), out=running[1:])
-    bounds = tensors.ptr.cpu().numpy()
-    classes = Partition.of(_mix(running[bounds[1:]] - running[bounds[:-1]]) + np.diff(bounds).astype(np.uint64))
-    number = np.full(tensors.size, -1)
-    number[classes.bearer] = np.arange(len(classes.bearer))
-    chosen = np.flatnonzero(number[graph] >= 0)
-    place = NodePlaces(
-        number[graph[chosen]], *(part[chosen] for part in (partition.colour, live, visits, first, share))
-    )
-    parts = [
-        encoder.readout(nodes[rows], members) for rows, members in _members(place, len(classes.bearer), nodes, bins)
-    ]
-    result: Tensor = torch.cat(parts)[torch.from_numpy(classes.colour).to(nodes.device)]
-    return result
-
-
-class NodePlaces(NamedTuple):
-    """Graph, colour, whether live, visits, first depth bin and share of the second, of every node; graphs ascend."""
-
-    graph: IntArray
-    colour: IntArray
-    live: NDArray[np.float32]
-    visits: NDArray[np.float32]
-    first: IntArray
-    share: NDArray[np.float32]
-
-
-def _members(place: NodePlaces, size: int, nodes: Tensor, bins: int) -> Iterator[tuple[Tensor, Membership]]:
+def _members(
+    tensors: GraphTensors, partition: Partition, nodes: Tensor, bins: int
+) -> Iterator[tuple[Tensor, Membership]]:
     """Nodes of one colour in one graph as one member: their rows in `nodes` and what they count for, graph by graph."""
-    member, pairs = pd.factorize(place.graph * len(nodes) + place.colour)
-    graph, colour = pairs // max(len(nodes), 1), pairs % max(len(nodes), 1)
-    weights = [_sums(member, part, len(pairs)) for part in (np.ones_like(place.live), place.live, place.visits)]
-    cells = np.stack([member * bins + place.first, member * bins + place.first + 1], axis=1).ravel()
-    shares = np.stack([(1 - place.share) * place.live, place.share * place.live], axis=1).ravel()
-    share, cells = pd.factorize(cells)
-    owner, weight = cells // bins, _sums(share, shares, len(cells))
+    size, count = tensors.size, max(len(nodes), 1)
+    live, visits = tensors.live.cpu().numpy(), tensors.visits.cpu().numpy()
+    first_bin, second = (part.cpu().numpy() for part in depth_bins(tensors.depth, bins))
+    member, pairs = pd.factorize(tensors.graph.cpu().numpy() * count + partition.colour)
+    graph, colour = pairs // count, pairs % count
+    weights = [_sums(member, part, len(pairs)) for part in (np.ones_like(live), live, visits)]
+    cells = member * bins + first_bin
+    shares = np.bincount(cells, (1 - second) * live, minlength=len(pairs) * bins)
+    shares += np.bincount(cells + 1, second * live, minlength=len(pairs) * bins)
+    filled = np.flatnonzero(shares)
+    owner, weight = filled // bins, shares[filled].astype(np.float32)
     bounds = np.searchsorted(graph, np.arange(size + 1))
     starts = np.flatnonzero(np.diff(bounds[:-1] // _ROWS, prepend=-1))
     for low, high in pairwise([*starts.tolist(), size]):
         first, last = bounds[low], bounds[high]
-        begin, end = np.searchsorted(graph[owner], [low, high])
-        cell = (graph[owner[begin:end]] - low) * bins + cells[begin:end] % bins
+        begin, end = np.searchsorted(owner, [first, last])
+        cell = (graph[owner[begin:end]] - low) * bins + filled[begin:end] % bins
         arrays = (
             colour[first:last], graph[first:last] - low, *(part[first:last] for part in weights),
             owner[begin:end] - first, cell, weight[begin:end],

@@ -36,7 +36,7 @@ class GraphEncoderConfig:
 
     width: int = 96
     """Length of a node's embedding."""
-    layers: int = 5
+    layers: int = 4
     """Steps a message travels, in both directions."""
     dim: int = 128
     """Length of a network's embedding."""
@@ -56,8 +56,8 @@ class GraphEncoderConfig:
     """`node_table.VERSION` the encoder was made for."""
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.dim, self.slots) < 1 or self.width < 2 or not 2 <= self.bins <= 64:
-            raise ConfigError("a graph encoder needs layers, dim, slots >= 1, width >= 2 and bins in 2..64")
+        if min(self.layers, self.dim, self.slots) < 1 or self.width < 3 or not 2 <= self.bins <= 64:
+            raise ConfigError("a graph encoder needs layers, dim, slots >= 1, width >= 3 and bins in 2..64")
         if min(self.measured, self.extra) < 0 or not (0 <= self.dropout < 1 and 0 <= self.op_dropout < 1):
             raise ConfigError("measured, extra must not be negative; dropout, op_dropout must lie in 0..1, 1 excluded")
         if self.node_table != VERSION:

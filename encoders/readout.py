@@ -78,7 +78,7 @@ class Readout(nn.Module):
 
     def __init__(self, width: int, dim: int, bins: int) -> None:
         super().__init__()
-        self.bins, self.part = bins, width // 2
+        self.bins, self.part = bins, width // 3
         self.norm = nn.LayerNorm(width)
         self.census = nn.Linear(width, 2 * self.part)  # counts and path
         self.values = nn.Linear(width, 2 * self.part)  # mean and max

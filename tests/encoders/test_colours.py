@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from archcast.datasets.spaces import SPACES
-from archcast.encoders.colours import Colours, Partition, encode_shared
+from archcast.encoders.colours import Partition, colour_keys, encode_shared
 from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
 from archcast.encoders.graph_tensors import GraphTensors
 from archcast.errors import GraphError
@@ -94,6 +94,7 @@ class TestEqualToThePlainPass:
         tensors = GraphTensors.of(networks("nasbench201", 60))
         whole = encode_shared(encoder, tensors)
         monkeypatch.setattr("archcast.encoders.colours._ROWS", 37)
+        monkeypatch.setattr("archcast.encoders.colours._BLOCK", 500)
         torch.testing.assert_close(encode_shared(encoder, tensors), whole, atol=1e-5, rtol=0)
 
 
@@ -114,18 +115,12 @@ class TestColours:
     def test_slots_tell_colours_apart(self) -> None:
         for op, together in (("Add", 5), ("Sub", 10)):
             batch = GraphBatch.from_graphs([joined(op, swap=False), joined(op, swap=True)])
-            colours = Colours(GraphTensors.of(batch), slots=3)
-            _, keys = colours.initial()
-            for _ in range(3):
-                keys = colours.refined(keys)
+            keys = colour_keys(GraphTensors.of(batch), slots=3, depth=3)[-1]
             assert len(np.unique(keys)) == together, op
 
     def test_equal_colours_are_equal_embeddings_and_few(self, encoder: GraphEncoder) -> None:
         tensors = GraphTensors.of(networks("nasbench201", 100))
-        colours = Colours(tensors, CONFIG.slots)
-        partition, keys = colours.initial()
-        for _ in range(CONFIG.layers):
-            keys = colours.refined(keys)
+        keys = colour_keys(tensors, CONFIG.slots, CONFIG.layers)[-1]
         partition = Partition.of(keys)
         with torch.inference_mode():
             nodes = encoder.nodes(tensors)
@@ -133,11 +128,7 @@ class TestColours:
         assert len(partition.bearer) < 0.7 * len(keys)
 
     def test_each_depth_refines_the_one_before(self) -> None:
-        colours = Colours(GraphTensors.of(networks("nasbench201", 30)), CONFIG.slots)
-        _, keys = colours.initial()
-        depths = [keys]
-        for _ in range(4):
-            depths.append(colours.refined(depths[-1]))
+        depths = colour_keys(GraphTensors.of(networks("nasbench201", 30)), CONFIG.slots, 4)
         for coarse, fine in itertools.pairwise(depths):
             pairs = len(np.unique(np.stack([coarse, fine]), axis=1).T)
             assert pairs == len(np.unique(fine)) >= len(np.unique(coarse))
