@@ -87,11 +87,12 @@ def reorder(source: Augmented, rng: np.random.Generator) -> Augmented:
     Every node gets a random duration; nodes are sorted by when they end if all start as soon as their inputs are there.
     """
     graphs = source.graphs
-    ends = Levels(*graphs.edge_index, len(graphs.kinds)).accumulate(rng.exponential(size=(len(graphs.kinds), 1)), "max")
+    sources, targets = graphs.edge_index
+    ends = Levels(sources, targets, len(graphs.kinds)).accumulate(rng.exponential(size=(len(graphs.kinds), 1)), "max")
     order = np.lexsort((ends[:, 0], graphs.graph_of_node))
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    swaps = _flags(graphs.nodes, lambda node: node.op in COMMUTATIVE)[graphs.kinds[graphs.edge_index[1]]]
+    swaps = _flags(graphs.nodes, lambda node: node.op in COMMUTATIVE)[graphs.kinds[targets]]
     edges = rank[graphs.edge_index]
     by_target = np.lexsort((np.where(swaps, rng.random(len(swaps)), np.arange(len(swaps))), edges[1]))
     graphs = replace(graphs, kinds=graphs.kinds[order], edge_index=edges[:, by_target])
@@ -175,7 +176,7 @@ def _bypassable(graphs: GraphBatch) -> NDArray[np.bool_]:
     single = np.bincount(targets, minlength=len(shape)) == 1
     keeps = np.zeros(len(shape), dtype=bool)
     keeps[targets] = shape[sources] == shape[targets]
-    return single & keeps & _flags(graphs.nodes, lambda node: node.op not in _KEPT)[graphs.kinds]
+    return np.asarray(single & keeps & _flags(graphs.nodes, lambda node: node.op not in _KEPT)[graphs.kinds])
 
 
 def _largest(score: NDArray[np.float64], graphs: GraphBatch) -> IntArray:
@@ -226,7 +227,7 @@ def _wider(node: Node, factor: float, widths: frozenset[int]) -> Node:
     axis = _channel_axis(node)
     if axis is not None:
         shape[axis] = scaled(shape[axis])
-    ratio = {name: int(attributes[name]) / int(node.get(name)) for name in _CHANNELS if node.get(name)}
+    ratio = {name: scaled(int(node.get(name))) / int(node.get(name)) for name in _CHANNELS if node.get(name)}
     if depthwise:
         ratio["in_channels"] = 1.0  # one channel feeds each output channel, before and after
     grown = prod(shape) / max(prod(node.shape), 1) * prod(ratio.get(name, 1) for name in ("in_channels", "in_features"))

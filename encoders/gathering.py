@@ -19,7 +19,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """`[sum of R, ...]` the rows `[R, ...]` of every process, in the order of processes; R may differ between them."""
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows)
     return gathered
 
 

@@ -260,7 +260,7 @@ class _Training:
         order = BatchOrder(data.pool, config.batch_size, config.pools_per_batch, config.seed)
         augmentations = config.augmentations if "augmented" in input_names(model) else ()
         self.maker = StepMaker(
-            data, order, dict(model.readers.items()), augmentations, config.hide_measured,
+            data, order, model.named_readers, augmentations, config.hide_measured,
             accelerator.process_index, accelerator.num_processes,
         )  # fmt: skip
         self.model, self.optimizer = accelerator.prepare(model, _optimizer(config, model))
@@ -439,7 +439,7 @@ def _accelerator(config: PretrainConfig) -> Accelerator:
 def _optimizer(config: PretrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     matrices = [value for value in model.parameters() if value.ndim > 1]
     vectors = [value for value in model.parameters() if value.ndim <= 1]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 

@@ -8,21 +8,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from archcast.datasets.cache import GraphCache, content_key, source_recipe
+from archcast.encoders import spectra
 from archcast.encoders.augmentations import Augmented, augment
 from archcast.encoders.graph_tensors import standardised
 from archcast.encoders.spectra import EIGENVALUES, laplacian_spectra
 from archcast.errors import ConfigError, DataError
+from archcast.graphs import statistics as graph_statistics
 from archcast.graphs.graph import GraphBatch, IntArray
 from archcast.graphs.hashing import graph_hashes
 from archcast.graphs.statistics import statistics
+
+if TYPE_CHECKING:
+    from archcast.datasets.corpus import Corpus
+
+_CHUNK: Final = 8192  # graphs whose targets are computed together
 
 
 class GraphSource(Protocol):
@@ -65,7 +74,7 @@ class PretrainingData:
     @classmethod
     def of(
         cls,
-        graphs: GraphBatch,
+        graphs: GraphSource,
         pool: NDArray[Any],
         *,
         eigenvalues: int = EIGENVALUES,
@@ -76,12 +85,30 @@ class PretrainingData:
         return cls(
             graphs,
             np.asarray(pool, dtype=np.int64),
-            identities(graphs),
-            laplacian_spectra(graphs, eigenvalues),
-            standardised(np.column_stack(list(statistics(graphs).values()))),
+            _table(graphs, identities),
+            _table(graphs, partial(laplacian_spectra, eigenvalues=eigenvalues)),
+            standardised(_table(graphs, _statistics)),
             None if measured is None else standardised(measured),
             node_measured,
         )
+
+    @classmethod
+    def of_corpus(cls, corpus: Corpus, eigenvalues: int = EIGENVALUES) -> PretrainingData:
+        """All networks of a corpus. Spectra and statistics are kept in the cache: they take minutes for a large one."""
+        identity = np.ascontiguousarray(corpus.hashes[:, 0]).view(np.int64)
+        pool = np.zeros(len(corpus), dtype=np.int64)
+        for number, members in enumerate(corpus.pools):
+            for first, last in members.spans:
+                pool[first:last] = number
+        key = content_key("pretraining", hashlib.blake2b(corpus.hashes.tobytes()).hexdigest())
+        recipe = source_recipe([Path(spectra.__file__), Path(graph_statistics.__file__)])
+        cache = GraphCache()
+        rows = cache.matrix(
+            key, f"spectra-{eigenvalues}",
+            lambda: _table(corpus, partial(laplacian_spectra, eigenvalues=eigenvalues)), recipe=recipe,
+        )  # fmt: skip
+        free = cache.matrix(key, "statistics", lambda: _table(corpus, _statistics), recipe=recipe)
+        return cls(corpus, pool, identity, rows, standardised(free))
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -99,6 +126,20 @@ class PretrainingData:
             if values is not None:
                 digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
+
+
+def _table(graphs: GraphSource, columns: Callable[[GraphBatch], NDArray[Any]]) -> NDArray[Any]:
+    """What `columns` gives for all graphs, computed some thousands at a time."""
+    starts = range(0, len(graphs), _CHUNK)
+    parts = [columns(graphs.take(np.arange(start, min(start + _CHUNK, len(graphs))))) for start in starts]
+    if not parts:
+        raise DataError("there are no networks to pretrain on; give some")
+    return np.concatenate(parts)
+
+
+def _statistics(graphs: GraphBatch) -> NDArray[np.float64]:
+    """`[G, S]` all free statistics."""
+    return np.column_stack(list(statistics(graphs).values())).astype(np.float64)
 
 
 def identities(graphs: GraphBatch) -> IntArray:
@@ -135,7 +176,8 @@ class BatchOrder:
     def batch(self, step: int) -> IntArray:
         """`[batch_size]` positions of the networks of a step, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[position]
+        row: IntArray = self._epoch(epoch)[position]
+        return row
 
     @lru_cache(2)  # noqa: B019 - one order lives as long as its training
     def _epoch(self, epoch: int) -> IntArray:

@@ -67,6 +67,11 @@ class PretrainingModel(nn.Module):
                 self.weights[key] = float(weight)
                 self.objectives[key] = _build(key, readers, data)
 
+    @property
+    def named_readers(self) -> dict[str, Reader]:
+        """The encoders by name."""
+        return {name: reader for name, reader in self.readers.items() if isinstance(reader, Reader)}
+
     def forward(self, inputs: StepInputs) -> dict[str, Tensor]:
         """The loss of each objective on the networks of all processes, unweighted."""
         views = {name: self._views(name, inputs) for name in self.readers}

@@ -61,9 +61,11 @@ def laplacian_spectra(batch: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDAr
         result[rows, : values.shape[1]] = np.where(values > (LARGEST + _PADDING) / 2, LARGEST, values)
         start = stop
     for row in order[start:].tolist():
-        values = _banded(*wirings[row], eigenvalues)
+        size, edges = wirings[row]
+        values = _banded(size, edges, eigenvalues)
         result[row, : len(values)] = values
-    return np.clip(result, 0, LARGEST).astype(np.float32)[which]
+    rows: NDArray[np.float32] = np.clip(result, 0, LARGEST).astype(np.float32)[which]
+    return rows
 
 
 def cached_spectra(key: str, graphs: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDArray[np.float32]:

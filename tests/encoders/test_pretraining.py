@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from archcast.datasets.corpus import make_corpus
 from archcast.encoders.checkpoints import MetricsLog, latest_checkpoint, read_metrics
 from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
 from archcast.encoders.graph_tensors import GraphTensors
@@ -187,6 +188,15 @@ def test_hidden_measurements_are_targets_and_only_they(data: PretrainingData) ->
     share = float(hidden[:, 0].isfinite().float().mean())
     assert 0.3 < share < 0.9
     assert inputs.augmented["graph"].measured.shape[0] == len(inputs.augmented["graph"].kinds)
+
+
+def test_a_corpus_gives_the_same_targets_in_its_pools(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", graphs=60, zoo=False, progress=False)
+    made = PretrainingData.of_corpus(corpus)
+    direct = PretrainingData.of(corpus.take(np.arange(len(corpus))), made.pool)
+    assert made.fingerprint == direct.fingerprint == PretrainingData.of_corpus(corpus).fingerprint
+    for number, pool in enumerate(corpus.pools):
+        assert set(made.pool[pool.positions]) == {number}
 
 
 def test_targets_that_do_not_fit_are_refused(data: PretrainingData) -> None:
