@@ -6,7 +6,7 @@ A batch is a function of seed and step alone, so a training can go on at any ste
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -241,7 +241,7 @@ class StepMaker:
 
     data: PretrainingData
     order: BatchOrder
-    readers: dict[str, TensorReader]
+    readers: Mapping[str, TensorReader]
     augmentations: tuple[str, ...]
     hide_measured: float
     process: int = 0

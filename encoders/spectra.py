@@ -64,8 +64,8 @@ def laplacian_spectra(batch: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDAr
         size, edges = wirings[row]
         values = _banded(size, edges, eigenvalues)
         result[row, : len(values)] = values
-    rows: NDArray[np.float32] = np.clip(result, 0, LARGEST).astype(np.float32)[which]
-    return rows
+    spectra: NDArray[np.float32] = np.clip(result, 0, LARGEST).astype(np.float32)[which]
+    return spectra
 
 
 def cached_spectra(key: str, graphs: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from math import log
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ class TestEveryObjective:
         loss = objective(replace(views, **leaves))
         assert loss.shape == ()
         assert torch.isfinite(loss)
-        loss.backward()
+        torch.autograd.backward(loss)
         gradients = [leaf.grad for leaf in leaves.values()] + [weight.grad for weight in objective.parameters()]
         for gradient in gradients:
             assert gradient is not None
@@ -110,8 +111,9 @@ class TestEveryObjective:
     def test_a_missing_view_is_named(self, name: str) -> None:
         objective = build(name)
         for field in objective.needs:
+            without: dict[str, Any] = {field: None}
             with pytest.raises(ConfigError, match=field):
-                objective(replace(random_views(), **{field: None}))
+                objective(replace(random_views(), **without))
 
 
 def family_rows() -> Tensor:
@@ -172,13 +174,13 @@ def test_missing_measurements_do_not_count() -> None:
     loss = masked_huber(predicted, target)
     known = ~target.isnan()
     torch.testing.assert_close(loss, functional.smooth_l1_loss(predicted[known], target[known]))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert predicted.grad is not None
     assert (predicted.grad[0] == 0).all()
     assert torch.isfinite(predicted.grad).all()
     nothing = masked_huber(predicted, torch.full((6, 3), torch.nan))
     assert float(nothing.detach()) == 0
-    nothing.backward()
+    torch.autograd.backward(nothing)
 
 
 def test_half_precision_embeddings_are_compared_in_single() -> None:

@@ -53,7 +53,7 @@ def test_torch_gives_the_same_memberships_and_gradients() -> None:
     tensor = torch.tensor(rows, requires_grad=True)
     weights = clusters.torch_memberships(tensor)
     np.testing.assert_allclose(weights.detach().numpy(), clusters.memberships(rows), atol=1e-9)
-    weights[:, 0].sum().backward()
+    torch.autograd.backward(weights[:, 0].sum())
     assert tensor.grad is not None
     assert torch.isfinite(tensor.grad).all()
 
@@ -66,10 +66,10 @@ def test_a_network_on_a_centre_belongs_to_it_alone() -> None:
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
     rows, _ = families()
-    before = np.random.get_state()[1]
+    before = np.random.get_state(legacy=False)["state"]["key"]
     first, second = FuzzyClusters.fit(rows, 4, seed=3), FuzzyClusters.fit(rows, 4, seed=3)
     np.testing.assert_array_equal(first.centres, second.centres)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
 
 
 def test_saved_and_loaded_without_pickle() -> None:

@@ -21,11 +21,13 @@ from torch.nn import functional
 
 from archcast.datasets.corpus import make_corpus
 from archcast.encoders.checkpoints import MetricsLog, latest_checkpoint, read_metrics
+from archcast.encoders.contrastive import CrossModalContrast
 from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
 from archcast.encoders.graph_tensors import GraphTensors
 from archcast.encoders.pretraining import PretrainConfig, load_encoders, pretrain
 from archcast.encoders.pretraining_data import BatchOrder, PretrainingData, StepMaker
 from archcast.encoders.pretraining_model import PretrainingModel
+from archcast.encoders.readers import GraphReader, TextReader
 from archcast.errors import BundleError, ConfigError, DataError, MissingDataError, StorageError
 from tests.encoders.pretraining_run import MeanReader, networks, readers, settings
 
@@ -214,10 +216,12 @@ def test_losses_fall_and_graphs_find_their_texts(data: PretrainingData, tmp_path
     for name in ("cross_modal", "graph/statistics", "text/statistics"):
         assert np.mean([line[name] for line in losses[-10:]]) < 0.8 * np.mean([line[name] for line in losses[:5]])
     objective = model.objectives["cross_modal"]
+    assert isinstance(objective, CrossModalContrast)
     everything = data.graphs.take(np.arange(len(data)))
     with torch.no_grad():
-        rows = {name: reader(reader.tensors(everything, None))[0] for name, reader in model.readers.items()}
-        graph, text = (functional.normalize(getattr(objective, name)(rows[name])) for name in ("graph", "text"))
+        rows = {name: reader(reader.tensors(everything, None))[0] for name, reader in model.named_readers.items()}
+        graph = functional.normalize(objective.graph(rows["graph"]))
+        text = functional.normalize(objective.text(rows["text"]))
         similarity = graph @ text.T
     rank = (similarity > similarity.diagonal()[:, None]).float().sum(dim=1)
     assert rank.mean() < len(data) / 8  # by chance it is a half
@@ -271,10 +275,10 @@ def test_a_loss_that_explodes_is_told(data: PretrainingData, tmp_path: Path) -> 
 
 def test_generators_of_the_caller_are_left_alone(data: PretrainingData, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"], random.getstate()
     pretrain(settings(steps=2), data, tmp_path, readers=readers(), progress=False)
     assert torch.equal(torch.get_rng_state(), before[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before[1])
     assert random.getstate() == before[2]
 
 
@@ -296,7 +300,9 @@ def test_the_encoders_of_the_config_are_trained_and_come_back(data: PretrainingD
     assert all(np.isfinite(list(losses.values())))
     encoders = load_encoders(tmp_path)
     for name, encoder in encoders.items():
-        trained = model.readers[name].encoder.state_dict()
+        reader = model.named_readers[name]
+        assert isinstance(reader, (GraphReader, TextReader))
+        trained = reader.encoder.state_dict()
         assert all(torch.equal(value, trained[key]) for key, value in encoder.state_dict().items())
         assert not encoder.training
     graph = encoders["graph"]
