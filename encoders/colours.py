@@ -128,7 +128,7 @@ def _initial_keys(tensors: GraphTensors) -> HashArray:
         + [_bits(part) for part in (tensors.distinct_numbers, tensors.distinct_text)],
         axis=1,
     )
-    keys = _row_keys(distinct)[tensors.kinds.cpu().numpy()]
+    keys: HashArray = _row_keys(distinct)[tensors.kinds.cpu().numpy()]
     for part in (tensors.live[:, None], tensors.measured, tensors.extra):
         if part is not None and part.shape[1]:
             keys = _mix(keys + _row_keys(_bits(part)))
@@ -175,7 +175,8 @@ def _hops(edges: tuple[_Edges, _Edges], before: Partition, after: Partition, dev
         bearers = after.bearer[start : start + _ROWS]
         ends = *into.at(bearers, before.colour), *out_of.at(bearers, before.colour)
         arrays = (before.colour[bearers], *ends)
-        yield Hop(*(torch.from_numpy(array).to(device) for array in arrays), size=len(bearers))
+        rows, fed, slot, read, read_slot = (torch.from_numpy(array).to(device) for array in arrays)
+        yield Hop(rows, fed, slot, read, read_slot, len(bearers))
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,8 @@ def _members(
             colour[first:last], graph[first:last] - low, *(part[first:last] for part in weights),
             owner[begin:end] - first, cell, weight[begin:end],
         )  # fmt: skip
-        rows, *parts = (torch.from_numpy(array).to(nodes.device) for array in arrays)
-        yield rows, Membership(*parts, size=high - low)
+        rows, owners, *counts, bin_rows, bin_cell, bin_weight = (torch.from_numpy(a).to(nodes.device) for a in arrays)
+        yield rows, Membership(owners, counts[0], counts[1], counts[2], bin_rows, bin_cell, bin_weight, high - low)
 
 
 def _sums(owner: IntArray, weights: NDArray[np.float32], size: int) -> NDArray[np.float32]:

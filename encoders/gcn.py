@@ -205,10 +205,11 @@ class GraphEncoder(nn.Module):
         """`[N, width]` embeddings of nodes (see `GraphTensors.nodes` for which)."""
         self.check(tensors)
         distinct = self.embed.distinct(tensors.distinct_op, tensors.distinct_numbers, tensors.distinct_text)
-        nodes = self.embed(distinct, tensors.kinds, tensors.live, tensors.measured, tensors.extra)
+        nodes: Tensor = self.embed(distinct, tensors.kinds, tensors.live, tensors.measured, tensors.extra)
         slot = tensors.slot.clamp(max=self.config.slots - 1)
         hop = Hop(None, tensors.edge_index, slot, tensors.edge_index.flip(0), slot, nodes.shape[0])
         for layer in self.layers:
+            assert isinstance(layer, GraphLayer)
             nodes = layer(nodes, layer.project(nodes), hop)
         return nodes
 

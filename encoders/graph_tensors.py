@@ -146,7 +146,7 @@ class GraphTensors:
         rows = {name: value[nodes] for name, value in self._tensors().items() if name in per_node}
         return replace(
             self,
-            **rows,  # type: ignore[arg-type]
+            **rows,
             edge_index=self.edge_index[:, edges] + torch.repeat_interleave(shift, edge_counts),
             slot=self.slot[edges],
             graph=torch.repeat_interleave(torch.arange(len(chosen), device=self.device), counts),

@@ -7,7 +7,7 @@ one. What a node has not is 0, and a flag tells it from a real 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2, prod
 from typing import Any, Final
@@ -79,7 +79,7 @@ def _unknown_name(node: Node) -> str:
 
 
 def _row(node: Node, weighted: bool) -> list[float]:
-    attributes = node.attributes
+    attributes: Mapping[str, Any] = node.attributes
     source, width = _channels(node, attributes)
     channels = [np.log1p(source) / 5, np.log1p(width) / 5, log2(width / source) if source and width else 0.0]
     kernel = attributes.get("kernel")
@@ -103,7 +103,7 @@ def _row(node: Node, weighted: bool) -> list[float]:
     ]  # fmt: skip
 
 
-def _channels(node: Node, attributes: Any) -> tuple[float, float]:
+def _channels(node: Node, attributes: Mapping[str, Any]) -> tuple[float, float]:
     """Channels in and out; an operation without weights passes on as many as its output has."""
     if node.op == "Attention":
         width = int(attributes.get("heads", 1)) * int(attributes.get("head_width", 1))
@@ -113,11 +113,11 @@ def _channels(node: Node, attributes: Any) -> tuple[float, float]:
     names = ("out_channels", "out_features", "hidden_size", "width", "channels")
     by_shape = (node.shape[1] if len(node.shape) >= 4 else node.shape[-1]) if node.shape else 1
     width = next((int(attributes[name]) for name in names if name in attributes), by_shape)
-    names = ("in_channels", "in_features", "input_size")
-    return float(next((int(attributes[name]) for name in names if name in attributes), width)), float(width)
+    sources = ("in_channels", "in_features", "input_size")
+    return float(next((int(attributes[name]) for name in sources if name in attributes), width)), float(width)
 
 
-def _window(attributes: Any) -> list[float]:
+def _window(attributes: Mapping[str, Any]) -> list[float]:
     """Flag, kernel (height, width, depth), stride, dilation as base-2 logarithms; padding 1 keeps the size."""
     kernel = attributes.get("kernel")
     if not kernel:
@@ -140,7 +140,7 @@ def _log2(value: Any) -> float:
     return log2(1 + float(value)) if value else 0.0
 
 
-def _axis(attributes: Any, rank: int) -> tuple[float, float]:
+def _axis(attributes: Mapping[str, Any], rank: int) -> tuple[float, float]:
     """Whether it works along the channels of a map, and along the last axis."""
     axis = attributes.get("axis")
     return float(axis == 1 and rank >= 3), float(axis is not None and axis == rank - 1)

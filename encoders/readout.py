@@ -88,12 +88,12 @@ class Readout(nn.Module):
 
     def forward(self, nodes: Tensor, members: Membership) -> Tensor:
         nodes = self.norm(nodes)
-        size, graph = members.size, members.graph
+        size, graph, part = members.size, members.graph, self.part
         count, live, visits = members.count[:, None], members.live[:, None], members.visits[:, None]
-        counts, path = functional.softplus(self.census(nodes)).split(self.part, dim=1)
-        mean, peak = self.values(nodes).split(self.part, dim=1)
+        counts, path = functional.softplus(self.census(nodes)).tensor_split(2, dim=1)
+        mean, peak = self.values(nodes).tensor_split(2, dim=1)
         sums = add_rows(torch.cat([counts * count, path * visits, mean * live, count, live], dim=1), graph, size)
-        counts, path, mean, number, alive = sums.split([self.part] * 3 + [1, 1], dim=1)
+        counts, path, mean, number, alive = sums.tensor_split([part, 2 * part, 3 * part, 3 * part + 1], dim=1)
         # Nothing is below 0 here, so the zeros of empty graphs and of side branches change no maximum.
         peak = max_rows(functional.relu(peak) * (live > 0), graph, size)
         parts = [torch.log1p(counts), torch.log1p(path), mean / alive.clamp(min=1), peak, self._bins(nodes, members)]
@@ -102,7 +102,7 @@ class Readout(nn.Module):
 
     def _bins(self, nodes: Tensor, members: Membership) -> Tensor:
         """`[G, K P]` attention pool of every depth bin."""
-        value, score = self.staged(nodes).split([self.part, 1], dim=1)
+        value, score = self.staged(nodes).tensor_split([self.part], dim=1)
         weight = torch.exp(4 * torch.tanh(score / 4))
         terms = torch.cat([value * weight, weight], dim=1)
         terms = torch.cat([terms, terms]) if members.bin_rows is None else terms[members.bin_rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def diamond() -> ComputationGraph:
     return build.build()
 
 
-def by_op(tensors: GraphTensors, batch: GraphBatch, values: torch.Tensor) -> dict[str, list[float]]:
+def by_op(tensors: GraphTensors, batch: GraphBatch, values: torch.Tensor) -> dict[str, Any]:
     names = [batch.nodes[kind].op for kind in tensors.kinds.tolist()]
     return dict(zip(names, values.tolist(), strict=True))
 
