@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -192,6 +192,12 @@ def pretrain(
         DataError: the loss became infinite, or the checkpoint is of other networks.
         StorageError: `folder` cannot be written.
     """
+    if data.spectra.shape[1] < config.eigenvalues:
+        raise ConfigError(
+            f"the data has {data.spectra.shape[1]} eigenvalues a network, the config compares {config.eigenvalues}: "
+            f"make it with PretrainingData.of(..., eigenvalues={config.eigenvalues}), or lower eigenvalues"
+        )
+    data = replace(data, spectra=data.spectra[:, : config.eigenvalues])  # ascending: the smallest come first
     accelerator = _accelerator(config)
     makers = encoder_makers(config) if readers is None else readers
     # The caller's generators are left as they were.

@@ -267,6 +267,16 @@ def test_bfloat16_trains_and_another_precision_needs_another_process(data: Pretr
         pretrain(settings(steps=3), data, tmp_path / "other", readers=readers(), progress=False)
 
 
+def test_as_many_eigenvalues_are_compared_as_the_config_says(data: PretrainingData, tmp_path: Path) -> None:
+    few = replace(data, spectra=data.spectra[:, :5])
+    changes: dict[str, Any] = {"steps": 2, "objectives": {"spectral": 1.0}, "eigenvalues": 5}
+    for name, given in (("many", data), ("few", few)):
+        pretrain(settings(**changes), given, tmp_path / name, readers=readers(), progress=False)
+    assert curve(tmp_path / "many") == curve(tmp_path / "few")
+    with pytest.raises(ConfigError, match="5 eigenvalues a network, the config compares 21"):
+        pretrain(settings(), few, tmp_path / "other", readers=readers(), progress=False)
+
+
 def test_a_loss_that_explodes_is_told(data: PretrainingData, tmp_path: Path) -> None:
     broken = replace(data, statistics=np.full_like(data.statistics, np.inf))
     with pytest.raises(DataError, match="lower learning_rate"):
