@@ -80,6 +80,24 @@ def zero_shot() -> str:
     return "\n".join(lines)
 
 
+def transfer() -> str:
+    """A line per unseen pool; the best of the baselines that measure nothing is what must not be undercut."""
+    table = pd.read_csv(RESULTS / "transfer.csv")
+    lines = [
+        "| pool | archcast | #params | MACs | mean rank of both | best measured aggregate |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
+        own = _spread(rows[rows.method == "archcast"].spearman)
+        others = " | ".join(
+            _short(rows[rows.method == name].spearman.median()) for name in ("#params", "MACs", "rank mean")
+        )
+        measured = rows[rows.method.str.startswith("measured: ")]
+        best = "-" if measured.empty else f"{_short(measured.spearman.iloc[0])} ({measured.method.iloc[0][10:]})"
+        lines.append(f"| {pool}, {task} | {own} | {others} | {best} |")
+    return "\n".join(lines)
+
+
 def coverage() -> str:
     trained = pd.read_csv(RESULTS / "intervals.csv")
     unseen = pd.read_csv(RESULTS / "coverage.csv")
@@ -173,6 +191,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
         "few-shot": few_shot,
         "zero-shot": zero_shot,
+        "transfer": transfer,
         "coverage": coverage,
         "capture": capture,
         "speed": speed,

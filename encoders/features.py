@@ -7,6 +7,7 @@ Groups of features, all computed on any network (names in `FEATURE_NAMES`):
 - `edge/*`, `motif/*`: how often one role feeds another, the degrees of joins and of necks, chains of two and three
   operations with only joins between them (`motif_features`).
 - `signal/*`: counts along paths weighted by the energy of the signal at initialisation (`signal_features`).
+- `capacity/*`: concave sums over layers of parameters, outputs and reach (`capacity_features`).
 - `stage/*`: by resolution stage: counts, log width, MACs, parameters (`stage_features`).
 
 Paths, edges and motifs see the live part of a graph only (see `archcast.graphs.paths.LivePaths`), with normalisations
@@ -21,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.encoders.capacity_features import CAPACITY_NAMES, capacity_features
 from archcast.encoders.live_nodes import PATH_COLUMNS, PATH_ROLES, FloatArray, LiveNodes
 from archcast.encoders.motif_features import EDGE_NAMES, MOTIF_NAMES, edge_features, motif_features
 from archcast.encoders.path_features import PATH_NAMES, path_features
@@ -29,7 +31,7 @@ from archcast.encoders.signal_features import SIGNAL_NAMES, signal_features
 from archcast.encoders.stage_features import STAGE_NAMES, stage_features
 from archcast.graphs.graph import ComputationGraph, GraphBatch
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raise when a feature changes its meaning: caches and bundles of another version are refused."""
 
 _CHUNK = 512  # graphs per pass: large enough to amortise a level, small enough for the cache
@@ -46,7 +48,7 @@ def _total_names() -> list[str]:
 
 
 FEATURE_NAMES: Final[tuple[str, ...]] = (
-    *_total_names(), *PATH_NAMES, *EDGE_NAMES, *MOTIF_NAMES, *SIGNAL_NAMES, *STAGE_NAMES,
+    *_total_names(), *PATH_NAMES, *EDGE_NAMES, *MOTIF_NAMES, *SIGNAL_NAMES, *CAPACITY_NAMES, *STAGE_NAMES,
 )  # fmt: skip
 """Column names of `encode`, in order."""
 
@@ -74,7 +76,7 @@ def feature_column(features: NDArray[np.float32], name: str) -> NDArray[np.float
 
 def _encode_chunk(batch: GraphBatch, columns: NodeColumns) -> NDArray[np.float32]:
     live = LiveNodes.of(batch, columns)
-    parts = (path_features, edge_features, motif_features, signal_features, stage_features)
+    parts = (path_features, edge_features, motif_features, signal_features, capacity_features, stage_features)
     groups = [_totals(batch, live), *(part(live) for part in parts)]
     return np.nan_to_num(np.concatenate(groups, axis=1).astype(np.float32), posinf=0.0, neginf=0.0)
 

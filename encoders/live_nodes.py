@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,23 @@ MOVES: Final = ("spatial", "point", "pool", "skip")
 
 _SPATIAL = ("convk", "depthwise", "mixing", "recurrent", "graph")
 _POINT = ("conv1", "linear")
+
+
+_ENERGY_LIMIT: Final = 1e200  # energies can double at every join of a very deep network
+
+
+class Signal(NamedTuple):
+    """Where the energy of a signal flows at initialisation (see `signal_features`).
+
+    Attributes:
+        energy: `[M]` what comes into each node.
+        shares: `[E]` the share of each edge in what its target gets.
+        visits: `[M]` how often a walk back from the output meets each node.
+    """
+
+    energy: FloatArray
+    shares: FloatArray
+    visits: FloatArray
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,28 @@ class LiveNodes:
         necks = paths.visits > 1 - 1e-6
         sums = np.asarray([node.op in ("Add", "Sub") for node in batch.nodes], dtype=bool)[kinds]
         return cls(paths, columns, kinds, role, weights, moves, _skips(paths, role), necks, sums)
+
+    @property
+    def operations(self) -> NDArray[np.bool_]:
+        """`[M]` nodes that work on what they get, other than pools."""
+        found: NDArray[np.bool_] = (self.moves[:, MOVES.index("spatial")] + self.moves[:, MOVES.index("point")]) > 0
+        return found
+
+    @cached_property
+    def signal(self) -> Signal:
+        """The flow of energy: an operation puts out 1, a sum adds up, any other join averages."""
+        paths, size = self.paths, len(self.role)
+        fan_in = np.maximum(np.bincount(paths.targets, minlength=size), 1)
+        averaged = np.where(self.sums, 1.0, 1.0 / fan_in)
+        sources = self.operations | (self.role == ROLES.index("input"))
+        marks = np.ones((size, 1))
+        energy = paths.levels.nearest(marks, sources, _ENERGY_LIMIT, edge_weights=averaged[paths.targets])[:, 0]
+        energy = np.where(energy > 0, energy, 1.0)  # inputs
+        sent = np.where(sources, 1.0, energy)[paths.sources]
+        shares = sent / np.bincount(paths.targets, sent, minlength=size)[paths.targets]
+        outputs = self.count(self.role == ROLES.index("output"))
+        start = paths.is_output / np.maximum(outputs, 1)[paths.graph]
+        return Signal(energy, shares, paths.walk_back(start, shares))
 
     def column(self, name: str) -> NDArray[np.float32]:
         """One named column of `weights`."""

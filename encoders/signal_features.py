@@ -17,13 +17,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from archcast.encoders.live_nodes import MOVES, PATH_COLUMNS, FloatArray, LiveNodes
-from archcast.encoders.roles import ROLES
+from archcast.encoders.live_nodes import PATH_COLUMNS, FloatArray, LiveNodes
 
 _COUNTS = (*PATH_COLUMNS, "skip")
-_LIMIT = 1e200  # energies can double at every join of a very deep network
 _RARE = 1e-6
 
 SIGNAL_NAMES: Final = tuple(
@@ -34,11 +31,7 @@ SIGNAL_NAMES: Final = tuple(
 def signal_features(live: LiveNodes) -> FloatArray:
     """`[G, len(SIGNAL_NAMES)]`."""
     paths = live.paths
-    ops = (live.moves[:, MOVES.index("spatial")] + live.moves[:, MOVES.index("point")]) > 0
-    energy, shares = _energies(live, ops)
-    outputs = live.count(live.role == ROLES.index("output"))
-    start = paths.is_output / np.maximum(outputs, 1)[paths.graph]
-    visits = paths.walk_back(start, shares)
+    ops, (energy, shares, visits) = live.operations, live.signal
     skips = np.bincount(paths.graph[paths.targets], visits[paths.targets] * shares * live.skips, minlength=paths.size)
     log_energy = np.log(energy)
     of_ops = paths.total(
@@ -48,17 +41,3 @@ def signal_features(live: LiveNodes) -> FloatArray:
         paths.total(live.weights * visits[:, None]), skips, live.largest(log_energy),
         of_ops / np.maximum(live.count(ops), 1)[:, None],
     ])  # fmt: skip
-
-
-def _energies(live: LiveNodes, ops: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """`[M]` energy that comes into each node, and `[E]` the share of each edge in what its target gets."""
-    paths = live.paths
-    size = len(ops)
-    fan_in = np.maximum(np.bincount(paths.targets, minlength=size), 1)
-    averaged = np.where(live.sums, 1.0, 1.0 / fan_in)
-    sources = ops | (live.role == ROLES.index("input"))
-    marks = np.ones((size, 1))
-    energy = paths.levels.nearest(marks, sources, _LIMIT, edge_weights=averaged[paths.targets])[:, 0]
-    energy = np.where(energy > 0, energy, 1.0)  # inputs
-    sent = np.where(sources, 1.0, energy)[paths.sources]
-    return energy, sent / np.bincount(paths.targets, sent, minlength=size)[paths.targets]

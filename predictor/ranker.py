@@ -7,8 +7,9 @@ experts of the sources that vary in the same way, and by a prior that needs no l
     score = s * sum_k w_k expert_k + (1 - s) * prior,   w_k ~ similarity_k ^ 4,   s = max_k similarity_k ^ 4
 
 similarity_k is the correlation of the two pools' amplitudes (how much each feature varies), negative ones being 0.
-The prior is one statistic averaged in three ways: the log MACs of the layers, summed over all layers, summed along
-a path and averaged over paths, and averaged over layers. Unlike total MACs it is not ruled by the largest layers.
+The prior averages capacity laws (`archcast.encoders.capacity_features`) over plausible exponents: the worth of
+parameters, of outputs, of both, of what the signal reaches, and the mean log MACs of a layer. Unlike total MACs or
+parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from archcast.predictor.calibration import rank_gauss
 
 FloatArray = NDArray[np.float64]
 
-PRIOR: Final = ("total/count_log_macs", "path/mean log_macs", "total/mean_log_macs")
+PRIOR: Final = (
+    "capacity/log_all P0.3 E0.1", "capacity/log_all P0.1 E0.3", "capacity/log_mixed P0.2 E0.2",
+    "capacity/log_signal P0.2 E0.2", "total/mean_log_macs",
+)  # fmt: skip
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
 _MAX_ROWS: Final = 3000
@@ -81,6 +85,10 @@ class PoolRanker:
         experts = relative @ (trust / trust.sum() @ self.weights)
         share = float(trust.max())
         return np.asarray(share * experts + (1 - share) * prior)
+
+    def prior(self, features: NDArray[np.float32], pool: Pool) -> FloatArray:
+        """`[m]` what the ranker falls back on where no source is like `pool`."""
+        return _prior(pool.relative(features), None)
 
 
 def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:

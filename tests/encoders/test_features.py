@@ -241,3 +241,17 @@ def test_very_deep_and_very_branchy_networks_stay_finite() -> None:
 def test_distinct_cells_have_distinct_features(cells: GraphBatch) -> None:
     hashes = {one.hash() for one in cells}
     assert len(np.unique(encode(cells), axis=0)) == len(hashes)
+
+
+def test_capacity_is_a_concave_sum_over_layers_of_what_the_signal_reaches() -> None:
+    elements = 4.0 * SIDE**2
+    conv3, conv1 = 4 * 4 * 9 * 1.0, 4 * 4 * 1.0
+    values = of(BLOCK)
+    assert values["capacity/log_all P0.2 E0.2"] == pytest.approx(
+        np.log1p((conv3 * elements) ** 0.2 + (conv1 * elements) ** 0.2), rel=1e-5
+    )
+    # The sum gets energy 1 from the 1x1 convolution, the pool and the skip each: a third of it is the convolution's.
+    assert values["capacity/log_signal P0.2 E0.2"] == pytest.approx(
+        np.log1p((conv3 * elements) ** 0.2 + (conv1 * elements) ** 0.2 / 3), rel=1e-5
+    )
+    assert of(chain("in pool out"))["capacity/log_all P0.2 E0.2"] == 0.0
