@@ -81,7 +81,7 @@ class Head:
         self, embeddings: Tensor, shares: Tensor, target: Tensor, space: Tensor, rng: np.random.Generator
     ) -> Callable[[int], Tensor]:
         def loss(_: int) -> Tensor:
-            one, two = torch.from_numpy(rng.integers(len(target), size=(2, 512)))
+            one, two = torch.from_numpy(rng.integers(len(target), size=(2, 256)))
             fair = (space[one] == space[two]) & (target[one] != target[two])
             one, two = one[fair], two[fair]
             better = (target[one] > target[two]).to(embeddings.dtype)

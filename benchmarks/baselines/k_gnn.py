@@ -87,7 +87,8 @@ class NodeEmbedding(nn.Module):
         self.bias = nn.Linear(2, BIAS)
 
     def forward(self, op: Tensor, columns: Tensor) -> Tensor:
-        sizes, kernel, bias, weighted = columns.split([_SIZES, 2, 1, 1], dim=1)
+        sizes, kernel = columns[:, :_SIZES], columns[:, _SIZES : _SIZES + 2]
+        bias, weighted = columns[:, -2:-1], columns[:, -1:]
         shape = self.shape(sizes)
         kernels = self.kernel(kernel.long()).flatten(1)
         with_weights = torch.cat([self.weighted(op), shape, kernels, self.bias(torch.cat([bias, 1 - bias], dim=1))], 1)
@@ -124,7 +125,8 @@ class KGnn(nn.Module):
             nodes = self.dropout(torch.tanh(layer(nodes, tensors.edge_index)))
         total = nodes.new_zeros(tensors.size, nodes.shape[1]).index_add(0, tensors.graph, nodes)
         count = torch.bincount(tensors.graph, minlength=tensors.size).clamp_min(1)
-        return total / count[:, None]
+        embeddings: Tensor = total / count[:, None]
+        return embeddings
 
     @torch.inference_mode()
     def encode_all(self, tensors: GraphTensors, batch: int = 256) -> Tensor:

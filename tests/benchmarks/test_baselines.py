@@ -1,5 +1,7 @@
 """Baselines of the zero-shot tables: they learn, they repeat themselves, and their parts do what their papers say."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from archcast.datasets.spaces import SPACES
 from archcast.encoders.text import TextEncoderConfig
 from archcast.errors import DataError, NotFittedError
 from archcast.graphs.graph import ComputationGraph, GraphBatch, Node
-from benchmarks.baselines.contract import Baseline, Sources, joined
+from benchmarks.baselines.contract import Baseline, FloatArray, Sources, joined
 from benchmarks.baselines.gennape import MEMBERS, Gennape, GennapeConfig, KGnnRegressor, flops_term
 from benchmarks.baselines.gennape_heads import Head
 from benchmarks.baselines.k_gnn import CHANNELS, KGnn, computational_graphs
@@ -22,7 +24,7 @@ SHORT = OnnxNetConfig(
 )  # fmt: skip
 
 
-def labelled(space: str, count: int, seed: int) -> tuple[GraphBatch, np.ndarray]:
+def labelled(space: str, count: int, seed: int) -> tuple[GraphBatch, FloatArray]:
     """Networks labelled by something they can be ranked by: their depth in MACs."""
     rng = np.random.default_rng(seed)
     graphs = SPACES[space].stamp([SPACES[space].sample(rng) for _ in range(count)])
@@ -132,15 +134,16 @@ def test_onnx_net_learns_and_does_not_see_macs(sources: Sources) -> None:
         graphs.edge_ptr, graphs.unused_params,
     )  # fmt: skip
     np.testing.assert_allclose(model.predict(free), model.predict(graphs), atol=1e-5)
-    assert model.parameters == sum(weight.numel() for weight in model.ranker.parameters())  # type: ignore[union-attr]
+    assert model.ranker is not None
+    assert model.parameters == sum(weight.numel() for weight in model.ranker.parameters())
 
 
 @pytest.mark.parametrize("make", [lambda seed: Gennape(seed, SMALL), lambda seed: OnnxNet(seed, SHORT)])
-def test_seeds_decide_everything(make: object, sources: Sources) -> None:
+def test_seeds_decide_everything(make: Callable[[int], Baseline], sources: Sources) -> None:
     graphs, _ = labelled("nats-sss", 12, 5)
-    scores = []
+    scores: list[FloatArray] = []
     for seed in (3, 3, 4):
-        model: Baseline = make(seed)  # type: ignore[operator]
+        model = make(seed)
         torch.manual_seed(len(scores))  # what happened before must not matter
         model.fit(sources)
         scores.append(model.predict(graphs))
