@@ -30,8 +30,8 @@ from archcast.encoders.gcn import GraphEncoder, GraphLayer, Hop
 from archcast.encoders.graph_tensors import GraphTensors
 from archcast.encoders.readout import Membership, depth_bins
 from archcast.errors import GraphError
+from archcast.graphs.hashing import HashArray, mix
 
-HashArray = NDArray[np.uint64]
 IntArray = NDArray[np.int64]
 
 _FEEDER, _READER, _SELF = (np.uint64(seed) for seed in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
@@ -117,7 +117,7 @@ def colour_keys(tensors: GraphTensors, slots: int, depth: int) -> HashArray:
             _Edges.of(targets, sources, slot[low:high], stop - start),
         )
         for old, new in pairwise(keys[:, start:stop]):
-            new[:] = _mix(_mix(old + _SELF) + _mix(into.sums(old) + _FEEDER) + _mix(out_of.sums(old) + _READER))
+            new[:] = mix(mix(old + _SELF) + mix(into.sums(old) + _FEEDER) + mix(out_of.sums(old) + _READER))
     return keys
 
 
@@ -131,7 +131,7 @@ def _initial_keys(tensors: GraphTensors) -> HashArray:
     keys: HashArray = _row_keys(distinct)[tensors.kinds.cpu().numpy()]
     for part in (tensors.live[:, None], tensors.measured, tensors.extra):
         if part is not None and part.shape[1]:
-            keys = _mix(keys + _row_keys(_bits(part)))
+            keys = mix(keys + _row_keys(_bits(part)))
     return keys
 
 
@@ -142,9 +142,9 @@ def _network_keys(tensors: GraphTensors, keys: HashArray, bins: int) -> HashArra
     place = (first + share + 64 * live) * _STEPS
     marks = np.rint(place).astype(np.uint64) + (np.rint(visits * _STEPS).astype(np.uint64) << np.uint64(32))
     running = np.zeros(len(keys) + 1, np.uint64)
-    np.cumsum(_mix(keys + _mix(marks)), out=running[1:])
+    np.cumsum(mix(keys + mix(marks)), out=running[1:])
     bounds = tensors.ptr.cpu().numpy()
-    return _mix(running[bounds[1:]] - running[bounds[:-1]]) + np.diff(bounds).astype(np.uint64)
+    return mix(running[bounds[1:]] - running[bounds[:-1]]) + np.diff(bounds).astype(np.uint64)
 
 
 def _next_rows(layer: GraphLayer, nodes: Tensor, hops: Iterator[Hop], count: int) -> Tensor:
@@ -194,7 +194,7 @@ class _Edges:
             order = np.argsort(owners, kind="stable")
             others, slot = others[order], slot[order]
         bounds = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=size))])
-        return cls(others, slot, bounds, _mix(slot.astype(np.uint64) + np.uint64(1)))
+        return cls(others, slot, bounds, mix(slot.astype(np.uint64) + np.uint64(1)))
 
     @classmethod
     def both_ways(cls, tensors: GraphTensors, slots: int) -> tuple[_Edges, _Edges]:
@@ -206,7 +206,7 @@ class _Edges:
     def sums(self, keys: HashArray) -> HashArray:
         """`[N]` sum over the edges of each node of a hash of the other end and the slot."""
         running = np.zeros(len(self.others) + 1, np.uint64)
-        np.cumsum(_mix(keys[self.others] + self.salt), out=running[1:])  # wraps around, exactly
+        np.cumsum(mix(keys[self.others] + self.salt), out=running[1:])  # wraps around, exactly
         total: HashArray = running[self.bounds[1:]] - running[self.bounds[:-1]]
         return total
 
@@ -262,13 +262,5 @@ def _row_keys(bits: NDArray[np.uint32]) -> HashArray:
     """`[N]` a hash of each row."""
     keys = np.zeros(len(bits), np.uint64)
     for column in bits.T:
-        keys = _mix(keys + column + _SELF)
+        keys = mix(keys + column + _SELF)
     return keys
-
-
-def _mix(values: HashArray) -> HashArray:
-    """The finaliser of splitmix64: every input bit moves every output bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
-    return values

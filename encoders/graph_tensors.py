@@ -21,7 +21,7 @@ from archcast.encoders.node_paths import NodePaths
 from archcast.encoders.node_table import NodeTable
 from archcast.errors import GraphError
 from archcast.graphs.graph import GraphBatch, IntArray
-from archcast.graphs.hashing import COMMUTATIVE
+from archcast.graphs.hashing import input_slots
 
 _CHUNK = 1024  # graphs per pass over paths: large enough to amortise a level, small enough for the cache
 
@@ -182,15 +182,6 @@ def standardised(measured: NDArray[np.floating]) -> NDArray[np.float32]:
         scaled = (logs - logs.mean()) / spread if spread > 1e-9 else np.zeros_like(logs)
         result[known, column] = np.clip(scaled, -6, 6)
     return result
-
-
-def input_slots(batch: GraphBatch) -> IntArray:
-    """`[E]` position of each edge among the inputs of its target, 0 for commutative ops."""
-    targets = batch.edge_index[1]
-    degree = np.bincount(targets, minlength=len(batch.kinds))
-    position = np.arange(len(targets)) - (np.cumsum(degree) - degree)[targets]
-    ordered = np.asarray([node.op not in COMMUTATIVE for node in batch.nodes], dtype=bool)
-    return np.asarray(position * ordered[batch.kinds[targets]], dtype=np.int64)
 
 
 def _checked(values: NDArray[np.floating] | None, count: int, name: str, nodes: IntArray) -> NDArray[np.float32] | None:

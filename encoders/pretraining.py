@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from archcast.config_files import check_keys, read_yaml
 from archcast.encoders.augmentations import AUGMENTATIONS
 from archcast.encoders.checkpoints import Checkpoint, MetricsLog, latest_checkpoint, write_checkpoint
 from archcast.encoders.contrastive import OBJECTIVES
@@ -122,11 +123,7 @@ class PretrainConfig:
         """
         from jsonargparse import ArgumentError, ArgumentParser
 
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"a config is a mapping of keys to values, not a {type(values).__name__}")
-        known = [item.name for item in fields(cls)]
-        if unknown := sorted(str(key) for key in values if key not in known):
-            raise ConfigError(f"unknown config keys: {', '.join(unknown)}; there are: {', '.join(known)}")
+        check_keys(cls, values)
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(cls)
         try:
@@ -146,16 +143,7 @@ class PretrainConfig:
             MissingDataError: there is no such file.
             ConfigError: the file is not YAML, or not a config.
         """
-        import yaml
-
-        path = Path(path)
-        if not path.is_file():
-            raise MissingDataError(f"there is no config file at {path.absolute()}; check the path")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        return cls.from_dict({} if values is None else values)
+        return cls.from_dict(read_yaml(path))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: a linear warm-up, then half a cosine down to `final_rate`."""

@@ -11,13 +11,11 @@ take 11.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archcast.datasets.cache import GraphCache, source_recipe
 from archcast.errors import ConfigError
 from archcast.graphs.graph import GraphBatch, IntArray
 
@@ -66,23 +64,6 @@ def laplacian_spectra(batch: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDAr
         result[row, : len(values)] = values
     spectra: NDArray[np.float32] = np.clip(result, 0, LARGEST).astype(np.float32)[which]
     return spectra
-
-
-def cached_spectra(key: str, graphs: GraphBatch, eigenvalues: int = EIGENVALUES) -> NDArray[np.float32]:
-    """`laplacian_spectra`, kept in the graph cache beside the graphs that have this key there."""
-    return GraphCache().matrix(
-        key,
-        f"spectra-{eigenvalues}",
-        lambda: laplacian_spectra(graphs, eigenvalues),
-        recipe=source_recipe([Path(__file__)]),
-    )
-
-
-def spectral_distances(spectra: NDArray[np.floating]) -> FloatArray:
-    """`[G, G]` Euclidean distances between the rows of `[G, eigenvalues]`."""
-    from scipy.spatial.distance import cdist
-
-    return np.asarray(cdist(spectra, spectra))
 
 
 Wiring = tuple[int, IntArray]  # number of nodes; [2, E] undirected edges, each once, smaller end first

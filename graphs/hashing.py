@@ -50,18 +50,18 @@ def graph_hashes(batch: GraphBatch, rounds: int = 1) -> list[str]:
 def _hash_block(batch: GraphBatch, node_labels: HashArray, rounds: int) -> list[str]:
     labels = node_labels[batch.kinds]
     sources, targets = batch.edge_index
-    slots = _input_slots(batch)
+    slots = mix(input_slots(batch).astype(np.uint64) + _SECOND)
     steps_down = list(_steps(batch, targets, sources, slots))
     steps_up = list(_steps(batch, sources, targets, slots))
     down = _sweep(labels, steps_down)
     up = _sweep(labels, steps_up[::-1])
-    state = _mix(down + _mix(up + _BACKWARD))
+    state = mix(down + mix(up + _BACKWARD))
     for _ in range(rounds):
         before, behind = _gather(state, steps_down), _gather(state, steps_up)
-        state = _mix(state + _mix(before + _FORWARD) + _mix(behind + _BACKWARD) * _SECOND)
+        state = mix(state + mix(before + _FORWARD) + mix(behind + _BACKWARD) * _SECOND)
     sizes = np.stack([np.diff(batch.ptr), np.diff(batch.edge_ptr), batch.unused_params]).astype(np.uint64)
-    first = _mix(batch.sum_per_graph(_mix(state)) + _mix(sizes[0] + _mix(sizes[1] + _mix(sizes[2]))))
-    second = _mix(batch.sum_per_graph(_mix(state ^ _SECOND)) + first * _FORWARD)
+    first = mix(batch.sum_per_graph(mix(state)) + mix(sizes[0] + mix(sizes[1] + mix(sizes[2]))))
+    second = mix(batch.sum_per_graph(mix(state ^ _SECOND)) + first * _FORWARD)
     return [f"{high:016x}{low:016x}" for high, low in zip(first.tolist(), second.tolist(), strict=True)]
 
 
@@ -98,10 +98,10 @@ def _group(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
 
 def _sweep(labels: HashArray, steps: list[_Step]) -> HashArray:
     """state[v] = mix(label[v], sum over its edges of mix(state[other end], input slot)), in the order of `steps`."""
-    state = _mix(labels)
+    state = mix(labels)
     for step in steps:
         if len(step.others):
-            state[step.nodes] = _mix(labels[step.nodes] + _sum_edges(state, step) * _FORWARD)
+            state[step.nodes] = mix(labels[step.nodes] + _sum_edges(state, step) * _FORWARD)
     return state
 
 
@@ -115,25 +115,22 @@ def _gather(state: HashArray, steps: list[_Step]) -> HashArray:
 
 
 def _sum_edges(state: HashArray, step: _Step) -> HashArray:
-    messages = _mix(state[step.others] + step.slots)
+    messages = mix(state[step.others] + step.slots)
     running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(messages, dtype=np.uint64)])  # wraps around, exactly
     total: HashArray = running[step.bounds[1:]] - running[step.bounds[:-1]]
     return total
 
 
-def _input_slots(batch: GraphBatch) -> HashArray:
+def input_slots(batch: GraphBatch) -> IntArray:
     """`[E]` position of each edge among the inputs of its target, 0 for commutative ops."""
     targets = batch.edge_index[1]
-    if not len(targets):
-        return np.zeros(0, np.uint64)
     degree = np.bincount(targets, minlength=len(batch.kinds))
-    first = np.concatenate([[0], np.cumsum(degree)[:-1]])
-    position = np.arange(len(targets)) - first[targets]
-    ordered = batch.column(np.asarray([node.op not in COMMUTATIVE for node in batch.nodes]))
-    return _mix((position * ordered[targets]).astype(np.uint64) + _SECOND)
+    position = np.arange(len(targets)) - (np.cumsum(degree) - degree)[targets]
+    ordered = np.asarray([node.op not in COMMUTATIVE for node in batch.nodes], dtype=bool)
+    return np.asarray(position * ordered[batch.kinds[targets]], dtype=np.int64)
 
 
-def _mix(values: HashArray) -> HashArray:
+def mix(values: HashArray) -> HashArray:
     """The finaliser of splitmix64: every input bit moves every output bit."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from archcast.errors import ConfigError, MissingDataError
+from archcast.config_files import check_keys, read_yaml
+from archcast.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,10 @@ class TrainConfig:
         Raises:
             ConfigError: a key that does not exist, or a value of the wrong type or out of range.
         """
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"a config is a mapping of keys to values, not a {type(values).__name__}")
-        known = {field.name: field for field in fields(cls)}
-        unknown = sorted(str(key) for key in values if key not in known)
-        if unknown:
-            raise ConfigError(f"unknown config keys: {', '.join(unknown)}; there are: {', '.join(known)}")
+        check_keys(cls, values)
+        types = {field.name: str(field.type) for field in fields(cls)}
         for key, value in values.items():
-            _check_type(key, value, str(known[key].type))
+            _check_type(key, value, types[key])
         return cls(**values)
 
     @classmethod
@@ -94,24 +91,6 @@ class TrainConfig:
         """
         values = read_yaml(path)
         return cls.from_dict({**values, **{key: value for key, value in overrides.items() if value is not None}})
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping."""
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"there is no config file at {path.absolute()}; check the path")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}; a config is a mapping of keys to values")
-    return values
 
 
 def _check_type(key: str, value: Any, annotation: str) -> None:
