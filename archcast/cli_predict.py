@@ -17,6 +17,7 @@ def add_predict(parser: Any) -> None:
 examples:
   archcast predict timm:resnet50 timm:vit_small_patch16_224 model.onnx
   archcast predict model.onnx --predictor my_predictor --json
+  archcast predict candidates/*.onnx --proxies fast --jobs 4
 
 value and interval are in the unit of the task; familiarity near 0 says that the network is unlike
 anything the predictor was trained on, and that its value is a guess."""
@@ -24,6 +25,11 @@ anything the predictor was trained on, and that its value is a guess."""
     parser.add_argument("--task", type=str, default="cifar10", help="the task to forecast for")
     parser.add_argument("--predictor", type=str, default="base", help="a bundle: a name, a folder, or a hub id")
     _add_input_shape(parser)
+    parser.add_argument(
+        "--proxies", choices=("none", "fast", "full"), default="none",
+        help="zero-cost proxies to measure first; they sharpen the order of 16 or more networks of an unfamiliar space",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, help="processes that measure proxies")
     parser.add_argument("--csv", type=str, default=None, metavar="FILE", help="also write the rows to this CSV file")
 
 
@@ -31,7 +37,10 @@ def run_predict(options: Any) -> int:
     import archcast
 
     shape = input_shape(options.input_shape)
-    forecasts = archcast.predict(options.networks, task=options.task, predictor=options.predictor, input_shape=shape)
+    forecasts = archcast.predict(
+        options.networks, task=options.task, predictor=options.predictor, input_shape=shape, proxies=options.proxies,
+        jobs=options.jobs,
+    )  # fmt: skip
     rows = forecasts.to_records()
     if options.csv:
         write_csv(options.csv, rows)

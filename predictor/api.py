@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from archcast.errors import ConfigError
+from archcast.predictor.consensus import PROXIES
 from archcast.predictor.prediction import Predictions
 from archcast.predictor.predictor import Predictor
 
+if TYPE_CHECKING:
+    from archcast.proxies.scoring import ProxyScores
+
 
 def predict(
-    networks: Any, *, task: str = "cifar10", predictor: str | Path = "base", input_shape: tuple[int, ...] | None = None
+    networks: Any,
+    *,
+    task: str = "cifar10",
+    predictor: str | Path = "base",
+    input_shape: tuple[int, ...] | None = None,
+    proxies: str = "none",
+    jobs: int = 1,
 ) -> Predictions:
     """Forecast `networks` with a pretrained predictor.
 
@@ -21,10 +32,25 @@ def predict(
         task: the task whose value is wanted; the predictor must know it.
         predictor: built-in name, directory or hub id.
         input_shape: shape of one input batch, for networks that do not fix it.
+        proxies: zero-cost proxies to measure first, on a batch of noise: `none`, `fast` or `full`. They sharpen the
+            order of 16 or more networks of an unfamiliar space, and cost .1 to some seconds a network.
+        jobs: processes that measure.
     """
     loaded = _load(str(predictor), _made(Path(predictor) / "config.json"))
     loaded.input_shape = input_shape
-    return loaded.predict(networks, task=task)
+    measured = None if proxies == "none" else _measured(networks, proxies, input_shape, jobs)
+    return loaded.predict(networks, task=task, measured=measured)
+
+
+def _measured(networks: Any, proxies: str, input_shape: tuple[int, ...] | None, jobs: int) -> ProxyScores:
+    """Those of the asked-for proxies that the predictor can use."""
+    from archcast.proxies.proxy import chosen
+    from archcast.proxies.scoring import score
+
+    if proxies not in ("fast", "full"):
+        raise ConfigError(f"proxies={proxies!r}: choose none, fast or full")
+    names = [proxy.name for proxy in chosen(proxies) if proxy.name in PROXIES]
+    return score(networks, names, input_shape=input_shape, jobs=jobs)
 
 
 @lru_cache(4)

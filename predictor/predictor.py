@@ -9,10 +9,10 @@ neither until it is fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,19 @@ from archcast.errors import ConfigError, DataError, NotFittedError
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.blend import Blend, fit_blend
 from archcast.predictor.calibration import ValueMap, conformal_factor
+from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
 from archcast.predictor.ranker import PoolRanker
 
+if TYPE_CHECKING:
+    from archcast.proxies.scoring import ProxyScores
+
 FloatArray = NDArray[np.float64]
 PoolChoice = Literal["auto", "query", "reference"]
+Measured = Union["ProxyScores", Mapping[str, FloatArray], None]
 
 POOL_SIZE = 16
 """`pool="auto"` ranks networks among themselves from this many on."""
@@ -139,7 +144,9 @@ class Predictor:
         self.task, self.unit = task or self.task, unit or self.unit
         return self
 
-    def predict(self, networks: Any, *, task: str | None = None, pool: PoolChoice = "auto") -> Predictions:
+    def predict(
+        self, networks: Any, *, task: str | None = None, pool: PoolChoice = "auto", measured: Measured = None
+    ) -> Predictions:
         """Forecast `networks`.
 
         Args:
@@ -148,20 +155,32 @@ class Predictor:
             task: refuse to answer for another task than the predictor's.
             pool: what networks of an unfamiliar space are ranked against: each other (`query`), the
                 networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`).
+            measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores), which
+                sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`).
 
         Raises:
             NotFittedError: neither fitted nor pretrained.
-            ConfigError: the task is not the predictor's, or `pool` is no known choice.
+            ConfigError: the task is not the predictor's, `pool` is no known choice, or `measured` came with a single
+                network or to a predictor that has labels of the space.
+            DataError: `measured` is of other networks, or has none of the proxies that count.
         """
         self._check(task, pool)
         if isinstance(networks, Benchmark):
             graphs = networks.graphs()
-            return self.predict_features(benchmark_features(networks, graphs), graphs, networks.specs, pool=pool)
+            return self.predict_features(
+                benchmark_features(networks, graphs), graphs, networks.specs, pool=pool, measured=measured
+            )
         batch, names = as_batch(networks, self.input_shape)
-        return self.predict_features(encode(batch), batch, names, pool=pool)
+        return self.predict_features(encode(batch), batch, names, pool=pool, measured=measured)
 
     def predict_features(
-        self, features: NDArray[np.float32], batch: GraphBatch, names: tuple[str, ...], *, pool: PoolChoice = "auto"
+        self,
+        features: NDArray[np.float32],
+        batch: GraphBatch,
+        names: tuple[str, ...],
+        *,
+        pool: PoolChoice = "auto",
+        measured: Measured = None,
     ) -> Predictions:
         """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
         self._check(None, pool)
@@ -170,7 +189,7 @@ class Predictor:
             familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
             half = self.fitted.factor * difficulty * widen
-        scores, calibrated = self._scores(features, familiarity, pool)
+        scores, calibrated = self._scores(features, familiarity, pool, measured)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
         low, high = np.clip((value - half, value + half), *self._bounds())
@@ -179,15 +198,19 @@ class Predictor:
         )
 
     def _scores(
-        self, features: NDArray[np.float32], familiarity: FloatArray, pool: PoolChoice
+        self, features: NDArray[np.float32], familiarity: FloatArray, pool: PoolChoice, measured: Measured
     ) -> tuple[FloatArray, FloatArray]:
         """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
         if self.fitted is None:
-            assert self.ranker is not None  # `_check` has refused a predictor with neither
-            scores = self.ranker.scores(features, self._pool(features, pool))
+            scores = self._relative(features, self._pool(features, pool), measured)
             return scores, scores
         own = self.fitted.scores(features, self.ranker)
         if self.ranker is None or self.fitted.prior_pool is not None:
+            if measured is not None:
+                raise ConfigError(
+                    "this predictor was fitted to labels of the space, which tell more than proxies: leave measured "
+                    "out, or pass it to Predictor.from_pretrained('base').predict"
+                )
             return own, own
         # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
         among = self._pool(features, pool)
@@ -195,7 +218,7 @@ class Predictor:
         share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
         if share.min() == 1:
             return own, own
-        relative = self.ranker.scores(features, among)
+        relative = self._relative(features, among, measured)
         if among is None:
             mixed = share * own + (1 - share) * relative
             return mixed, mixed
@@ -203,6 +226,21 @@ class Predictor:
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
         return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
+
+    def _relative(self, features: NDArray[np.float32], among: Pool | None, measured: Measured) -> FloatArray:
+        """Scores by relations that carry over to any space, and by what was measured."""
+        assert self.ranker is not None  # `_check` has refused a predictor with neither
+        scores = self.ranker.scores(features, among)
+        if measured is None:
+            return scores
+        if among is None:
+            raise ConfigError(
+                f"measured statistics rank networks among themselves: give {POOL_SIZE} or more, or pool='query'"
+            )
+        columns = (
+            measured if isinstance(measured, Mapping) else dict(zip(measured.names, measured.values.T, strict=True))
+        )
+        return consensus(scores, columns)
 
     def _bounds(self) -> tuple[float, float]:
         """The least and the greatest value the task's unit has."""
@@ -213,21 +251,23 @@ class Predictor:
             return Pool.of(features)
         return None
 
-    def rank(self, networks: Any, *, pool: PoolChoice = "auto") -> NDArray[np.int64]:
+    def rank(self, networks: Any, *, pool: PoolChoice = "auto", measured: Measured = None) -> NDArray[np.int64]:
         """Positions of `networks`, best first."""
-        return np.argsort(-self(networks, pool=pool), kind="stable")
+        return np.argsort(-self(networks, pool=pool, measured=measured), kind="stable")
 
-    def screen(self, networks: Any, keep: float | int = 0.1, *, pool: PoolChoice = "auto") -> NDArray[np.int64]:
+    def screen(
+        self, networks: Any, keep: float | int = 0.1, *, pool: PoolChoice = "auto", measured: Measured = None
+    ) -> NDArray[np.int64]:
         """Positions of the best share (`keep` < 1) or number (`keep` >= 1) of `networks`, best first."""
-        order = self.rank(networks, pool=pool)
+        order = self.rank(networks, pool=pool, measured=measured)
         if not 0 < keep < np.inf:  # false for NaN as well
             raise ConfigError(f"keep={keep}: give a share between 0 and 1 or a number of networks")
         count = int(np.ceil(keep * len(order))) if keep < 1 else int(keep)
         return order[:count]
 
-    def __call__(self, networks: Any, *, pool: PoolChoice = "auto") -> FloatArray:
+    def __call__(self, networks: Any, *, pool: PoolChoice = "auto", measured: Measured = None) -> FloatArray:
         """`[m]` scores, higher is better."""
-        return self.predict(networks, pool=pool).scores
+        return self.predict(networks, pool=pool, measured=measured).scores
 
     def score(self, networks: Any, scores: Any) -> float:
         """Kendall tau between forecasts and `scores` (the default metric of scikit-learn's model selection).
