@@ -39,6 +39,7 @@ class Pool:
         batch: samples.
         proxies: what is measured at the first `thorough` networks, or at all.
         thorough: from this network on only the fast proxies are measured, in a quarter of the time; the rest is NaN.
+        most_macs: larger networks are left out.
     """
 
     benchmark: str
@@ -46,6 +47,7 @@ class Pool:
     batch: int = 16
     proxies: tuple[str, ...] = IMAGES
     thorough: int | None = None
+    most_macs: float = float("inf")
 
 
 POOLS = {
@@ -63,15 +65,19 @@ POOLS = {
     "ofa-mobilenetv3-compofa": Pool("ofa-mobilenetv3-compofa", batch=8, thorough=100),
     "ofa-mobilenetv3-mcofa": Pool("ofa-mobilenetv3-mcofa", batch=8, thorough=100),
     "nasbench201-full": Pool("nasbench201", small=False),
-    "zoo-torchvision": Pool("zoo-torchvision", small=False, batch=4, proxies=FAST),
-    "zoo-pytorchcv": Pool("zoo-pytorchcv", small=False, batch=4, proxies=FAST),
+    "zoo-torchvision": Pool("zoo-torchvision", small=False, batch=4, proxies=FAST, most_macs=5e9),
+    "zoo-pytorchcv": Pool("zoo-pytorchcv", small=False, batch=4, proxies=FAST, most_macs=5e9),
 }  # fmt: skip
-"""Name of the table -> its pool. Real networks keep their resolution; second derivatives of those would take days."""
+"""Name of the table -> its pool. Real networks keep their resolution, which many demand: only the fast proxies of those
+up to 5 GMACs are measured, for the others would take most of a day and up to 10 GiB each."""
 
 
-def chosen_specs(benchmark: Benchmark, networks: int, seed: int = 0) -> list[str]:
+def chosen_specs(benchmark: Benchmark, networks: int, seed: int = 0, most_macs: float = float("inf")) -> list[str]:
     """A random choice; a larger one begins with a smaller one."""
-    return [benchmark.specs[row] for row in np.random.default_rng(seed).permutation(len(benchmark))[:networks]]
+    rows = np.random.default_rng(seed).permutation(len(benchmark))
+    if most_macs < float("inf"):
+        rows = rows[benchmark.graphs(rows).macs <= most_macs]
+    return [benchmark.specs[row] for row in rows[:networks]]
 
 
 def measure_pool(name: str, networks: int, jobs: int) -> None:
@@ -83,7 +89,7 @@ def measure_pool(name: str, networks: int, jobs: int) -> None:
     }  # fmt: skip
     before = kept_table(name, about, pool.proxies)
     known = set(before.specs) if before is not None else set()
-    specs = chosen_specs(benchmark, networks)
+    specs = chosen_specs(benchmark, networks, most_macs=pool.most_macs)
     thorough = len(specs) if pool.thorough is None else pool.thorough
     missing = [
         ([spec for spec in specs[:thorough] if spec not in known], pool.proxies),
