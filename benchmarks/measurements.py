@@ -35,6 +35,7 @@ class Pool:
 
     Attributes:
         benchmark: where the networks and their labels are from.
+        task: the task whose networks are meant, where each task has its own; else the benchmark's first.
         small: measure the small stand-ins.
         batch: samples.
         proxies: what is measured at the first `thorough` networks, or at all.
@@ -43,6 +44,7 @@ class Pool:
     """
 
     benchmark: str
+    task: str | None = None
     small: bool = True
     batch: int = 16
     proxies: tuple[str, ...] = IMAGES
@@ -67,6 +69,10 @@ POOLS = {
     "nasbench201-full": Pool("nasbench201", small=False),
     "zoo-torchvision": Pool("zoo-torchvision", small=False, batch=4, proxies=FAST, most_macs=5e9),
     "zoo-pytorchcv": Pool("zoo-pytorchcv", small=False, batch=4, proxies=FAST, most_macs=5e9),
+    **{
+        f"zoo-pytorchcv-{task}": Pool("zoo-pytorchcv", task, small=False, batch=4, proxies=FAST, most_macs=5e9)
+        for task in ("cifar10", "cifar100", "svhn")
+    },
 }  # fmt: skip
 """Name of the table -> its pool. Real networks keep their resolution, which many demand: only the fast proxies of those
 up to 5 GMACs are measured, for the others would take most of a day and up to 10 GiB each."""
@@ -82,7 +88,7 @@ def chosen_specs(benchmark: Benchmark, networks: int, seed: int = 0, most_macs: 
 
 def measure_pool(name: str, networks: int, jobs: int) -> None:
     pool, path = POOLS[name], FOLDER / f"{name}.parquet"
-    benchmark = load_benchmark(pool.benchmark)
+    benchmark = load_benchmark(pool.benchmark, pool.task)
     about = {
         "benchmark": pool.benchmark, "batch": pool.batch, "seed": 0, "version": VERSION,
         "space": repr(benchmark.space.small() if pool.small else benchmark.space),
