@@ -8,7 +8,9 @@ from typing import Any
 from archcast.cli_output import figure, figure_with_interval, note, print_json, print_table, write_csv
 from archcast.errors import ConfigError
 
-_FIELDS = ("benchmark", "task", "metric", "epochs", "labels", "table", "spaces", "exclude", "seed", "output", "name")
+_FIELDS = (
+    "benchmark", "task", "metric", "epochs", "labels", "table", "spaces", "pools", "exclude", "seed", "output", "name",
+)  # fmt: skip
 
 
 def add_train(parser: Any) -> None:
@@ -32,7 +34,8 @@ Options given here replace those of --config. `python train.py` is the same comm
     parser.add_argument("--labels", **number, help="number of random labels (156; all rows of a table)")
     parser.add_argument("--table", **text, metavar="FILE", help="CSV, Parquet or JSONL with columns arch and score")
     parser.add_argument("--spaces", **names, help="pretrain on all of these benchmarks together")
-    parser.add_argument("--exclude", **names, help="spaces to leave out of --spaces")
+    parser.add_argument("--pools", **names, help="labelled pools (space or space/task) to teach graph encoders with")
+    parser.add_argument("--exclude", **names, help="spaces to leave out of --spaces and --pools")
     parser.add_argument("--seed", **number, help="draws the labels and seeds the heads (0)")
     parser.add_argument("--output", **text, metavar="DIR", help="folder for the bundle; nothing is saved without")
     parser.add_argument("--name", **text, help="name on the model card")

@@ -1,7 +1,8 @@
 """Bundles: a predictor as plain data on disk.
 
     config.json        schema, task, unit, versions, which parts follow
-    model.safetensors  every array
+    model.safetensors  every array but those of the graph encoders
+    encoders.safetensors
     gbdt.txt           LightGBM's own text
     vocab.json         op vocabulary and feature names it was trained with
     metrics.json       what was measured when it was made
@@ -25,6 +26,7 @@ from archcast.encoders.features import FEATURE_NAMES, VERSION
 from archcast.encoders.pool import Pool
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.graphs.vocabulary import OPS
+from archcast.predictor import graph_bundle
 from archcast.predictor.blend import Blend, Head
 from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
 from archcast.predictor.calibration import ValueMap
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUILT_IN = Path(__file__).resolve().parent.parent / "pretrained"
 _FILES = ("config.json", "model.safetensors", "vocab.json")
 _ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {"gp": GaussianProcessHead, "ridge": RidgeHead}
@@ -59,6 +61,8 @@ def save(predictor: Predictor, directory: Path, *, metrics: dict[str, Any], card
         fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
             save_file(arrays, fresh / "model.safetensors")
+            if predictor.graph_ranker is not None:
+                graph_bundle.write(predictor.graph_ranker, fresh)
             for name, content in (("config", config), ("vocab", vocabulary), ("metrics", metrics)):
                 (fresh / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             if text is not None:
@@ -162,7 +166,7 @@ def _is_replaceable(directory: Path) -> bool:
         ours = "feature_version" in _read_json(directory / "config.json")
     except BundleError:
         return False
-    return ours and present <= {*_FILES, "gbdt.txt", "metrics.json", "README.md"}
+    return ours and present <= {*_FILES, graph_bundle.FILE, "gbdt.txt", "metrics.json", "README.md"}
 
 
 def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
@@ -175,6 +179,7 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         "input_shape": predictor.input_shape,
         "blend": None,
         "ranker": None,
+        "graph_ranker": None if predictor.graph_ranker is None else graph_bundle.describe(predictor.graph_ranker),
     }
     text = None
     if predictor.fitted is not None:
@@ -234,6 +239,9 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             arrays["ranker.amplitudes"],
             _part(Pool, "ranker.reference", arrays),
         )
+    if config["graph_ranker"] is not None:
+        weights = _read_arrays(directory / graph_bundle.FILE)
+        predictor.graph_ranker = graph_bundle.read(directory, config["graph_ranker"], weights)
     if config["blend"] is not None:
         heads: dict[str, Head] = {}
         for name in config["blend"]:

@@ -17,7 +17,7 @@ from archcast.errors import BundleError
 
 Arrays = dict[str, NDArray[Any]]
 
-KEYS: Final = ("schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker")
+KEYS: Final = ("schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker", "graph_ranker")
 """Keys of config.json."""
 
 _POOL: Final = {"rows": "{0}F", "amplitude": "F"}
@@ -77,6 +77,8 @@ def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str])
     names = config["ranker"]
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise BundleError(f"{where}: ranker must be a list of source names or null, not {names!r}")
+    if names is None and config["graph_ranker"] is not None:
+        raise BundleError(f"{where} has a graph_ranker without a ranker; the bundle is damaged")
     blend = config["blend"]
     if blend is None:
         if names is None:

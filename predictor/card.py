@@ -67,6 +67,16 @@ def data_line(benchmark: str, task: str, metric: str, labels: int, total: int) -
     return f"{benchmark}, {task}: {labels:,} of {total:,} networks, {metric}.{origin}"
 
 
+def pool_line(pool: str, networks: int) -> str:
+    """One entry of "Trained on" for a pool that only graph encoders learnt from."""
+    from archcast.datasets.sources import catalogue
+
+    space, _, task = pool.partition("/")
+    source = catalogue().get(space)
+    origin = f" Licence: {source.licence}. {source.citation}." if source else ""
+    return f"{space}{f', {task}' if task else ''}: up to {networks:,} networks, for the order alone.{origin}"
+
+
 def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown table of evaluation rows."""
     if not rows:

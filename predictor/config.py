@@ -33,8 +33,10 @@ class TrainConfig:
     """CSV, Parquet or JSONL file with the columns arch and score, used instead of a benchmark."""
     spaces: tuple[str, ...] = ()
     """Benchmarks to pretrain on, all together."""
+    pools: tuple[str, ...] = ()
+    """Labelled pools that graph encoders learn to rank from, beside `spaces`: `space` or `space/task`."""
     exclude: tuple[str, ...] = ()
-    """Spaces to leave out of `spaces`, labelled or not."""
+    """Spaces to leave out of `spaces` and `pools`, labelled or not."""
     seed: int = 0
     """Draws the labels and seeds every head."""
     output: str | None = None
@@ -44,6 +46,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spaces", tuple(self.spaces))
+        object.__setattr__(self, "pools", tuple(self.pools))
         object.__setattr__(self, "exclude", tuple(self.exclude))
         if self.labels is not None and self.labels < 2:
             raise ConfigError(f"labels must be at least 2, not {self.labels}")
@@ -51,9 +54,14 @@ class TrainConfig:
             raise ConfigError(f"seed must not be negative, and is {self.seed}")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"epochs must be at least 1, not {self.epochs}")
-        unknown = sorted(set(self.exclude) - set(self.spaces))
+        unknown = sorted(set(self.exclude) - set(self.spaces) - {space_of(pool) for pool in self.pools})
         if self.spaces and unknown:
-            raise ConfigError(f"exclude names {', '.join(unknown)}, but spaces are {', '.join(self.spaces)}")
+            raise ConfigError(
+                f"exclude names {', '.join(unknown)}, but spaces are {', '.join(self.spaces)}"
+                + (f" and pools {', '.join(self.pools)}" if self.pools else "")
+            )
+        if self.pools and not self.spaces:
+            raise ConfigError("pools are learnt from beside spaces; add --config configs/base.yaml or --spaces")
         if self.exclude and not self.spaces:
             raise ConfigError("exclude needs spaces to exclude from; add --config configs/base.yaml or --spaces")
         if self.spaces and not self.training_spaces:
@@ -63,6 +71,11 @@ class TrainConfig:
     def training_spaces(self) -> tuple[str, ...]:
         """The spaces that remain after `exclude`."""
         return tuple(space for space in self.spaces if space not in self.exclude)
+
+    @property
+    def training_pools(self) -> tuple[str, ...]:
+        """The pools that remain after `exclude`."""
+        return tuple(pool for pool in self.pools if space_of(pool) not in self.exclude)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as stored in the bundle's metrics."""
@@ -91,6 +104,11 @@ class TrainConfig:
         """
         values = read_yaml(path)
         return cls.from_dict({**values, **{key: value for key, value in overrides.items() if value is not None}})
+
+
+def space_of(pool: str) -> str:
+    """`space/task` -> `space`."""
+    return pool.partition("/")[0]
 
 
 def _check_type(key: str, value: Any, annotation: str) -> None:

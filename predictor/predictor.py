@@ -3,8 +3,8 @@
     network -> graph -> features -> heads -> blend -> calibrated prediction
 
 A predictor holds up to two things: a `Fitted` model of labelled networks (blend of heads, calibration, familiarity),
-and a `PoolRanker` that carries over to spaces without labels. The pretrained one has both; `Predictor()` has
-neither until it is fitted.
+and what carries over to spaces without labels: a `PoolRanker` and beside it a `GraphRanker`. The pretrained one has
+both; `Predictor()` has neither until it is fitted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from archcast.predictor.blend import Blend, fit_blend
 from archcast.predictor.calibration import ValueMap, conformal_factor
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
+from archcast.predictor.graph_ranker import GRAPH_SHARE, GraphRanker
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
@@ -84,6 +85,7 @@ class Predictor:
         self.input_shape = input_shape
         self.fitted: Fitted | None = None
         self.ranker: PoolRanker | None = None
+        self.graph_ranker: GraphRanker | None = None
         self.task: str = ""
         self.unit: str = ""
 
@@ -189,7 +191,7 @@ class Predictor:
             familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
             half = self.fitted.factor * difficulty * widen
-        scores, calibrated = self._scores(features, familiarity, pool, measured)
+        scores, calibrated = self._scores(features, batch, familiarity, pool, measured)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
         low, high = np.clip((value - half, value + half), *self._bounds())
@@ -198,11 +200,16 @@ class Predictor:
         )
 
     def _scores(
-        self, features: NDArray[np.float32], familiarity: FloatArray, pool: PoolChoice, measured: Measured
+        self,
+        features: NDArray[np.float32],
+        batch: GraphBatch,
+        familiarity: FloatArray,
+        pool: PoolChoice,
+        measured: Measured,
     ) -> tuple[FloatArray, FloatArray]:
         """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
         if self.fitted is None:
-            scores = self._relative(features, self._pool(features, pool), measured)
+            scores = self._relative(features, batch, self._pool(features, pool), measured)
             return scores, scores
         own = self.fitted.scores(features, self.ranker)
         if self.ranker is None or self.fitted.prior_pool is not None:
@@ -218,7 +225,7 @@ class Predictor:
         share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
         if share.min() == 1:
             return own, own
-        relative = self._relative(features, among, measured)
+        relative = self._relative(features, batch, among, measured)
         if among is None:
             mixed = share * own + (1 - share) * relative
             return mixed, mixed
@@ -227,10 +234,14 @@ class Predictor:
         ranks = rankdata(np.round(mixed, 9)) - 1
         return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
 
-    def _relative(self, features: NDArray[np.float32], among: Pool | None, measured: Measured) -> FloatArray:
+    def _relative(
+        self, features: NDArray[np.float32], batch: GraphBatch, among: Pool | None, measured: Measured
+    ) -> FloatArray:
         """Scores by relations that carry over to any space, and by what was measured."""
         assert self.ranker is not None  # `_check` has refused a predictor with neither
         scores = self.ranker.scores(features, among)
+        if among is not None and self.graph_ranker is not None:
+            scores = _standard(scores) + GRAPH_SHARE * self.graph_ranker.scores(batch)
         if measured is None:
             return scores
         if among is None:

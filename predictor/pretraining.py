@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,22 @@ from archcast.predictor.inputs import MIN_LABELS
 from archcast.predictor.predictor import Predictor, fit_features
 from archcast.predictor.ranker import PoolRanker
 
+if TYPE_CHECKING:
+    from archcast.predictor.graph_training import RankingPool
+
 SPACES = ("nasbench201", "nasbench101", "nas-bench-macro", "nats-sss")
 """Spaces with CIFAR-10 labels that the base predictor learns from."""
 
 TASK = "cifar10"
 PER_SPACE = 1500
+PER_POOL = 700
+"""Networks of each pool that the graph encoders learn from."""
+
+FAMILIES = {
+    "ofa-mobilenetv3": "ofa", "ofa-mobilenetv3-compofa": "ofa", "ofa-mobilenetv3-mcofa": "ofa",
+    "zoo-torchvision": "zoo", "zoo-pytorchcv": "zoo",
+}  # fmt: skip
+"""Spaces of the same networks; every other space is a family of its own."""
 
 
 def training_rows(benchmark: Benchmark, per_space: int = PER_SPACE, seed: int = 0) -> NDArray[np.int64]:
@@ -29,8 +42,39 @@ def training_rows(benchmark: Benchmark, per_space: int = PER_SPACE, seed: int = 
     return np.random.default_rng(seed).permutation(len(benchmark))[:per_space].astype(np.int64)
 
 
+def family_of(space: str) -> str:
+    """The family a space belongs to."""
+    return FAMILIES.get(space, space)
+
+
+def ranking_pools(names: Sequence[str], per_pool: int = PER_POOL, seed: int = 0) -> list[RankingPool]:
+    """Labelled pools by name (`space`, or `space/task`); tasks of the same networks make one pool.
+
+    Raises:
+        UnknownNameError: no such space or task.
+        MissingDataError: labels that are not on this machine; the message says where to get them.
+    """
+    from archcast.predictor.graph_training import RankingPool
+
+    pools: dict[tuple[str, tuple[str, ...]], RankingPool] = {}
+    for name in names:
+        space, _, task = name.partition("/")
+        benchmark = load_benchmark(space, task=task or None)
+        rows = np.sort(training_rows(benchmark, per_pool, seed))
+        key = space, tuple(benchmark.specs[row] for row in rows)
+        labels = {benchmark.task: benchmark.scores[rows]}
+        known = pools.get(key)
+        pools[key] = (
+            RankingPool(name, family_of(space), benchmark.graphs(rows), labels)
+            if known is None
+            else replace(known, name=f"{known.name}+{benchmark.task}", labels={**known.labels, **labels})
+        )
+    return list(pools.values())
+
+
 def pretrain(
     spaces: Sequence[str] = SPACES,
+    pools: Sequence[str] = (),
     *,
     per_space: int = PER_SPACE,
     seed: int = 0,
@@ -40,6 +84,7 @@ def pretrain(
 
     Args:
         spaces: benchmark names, at least one.
+        pools: labelled pools that graph encoders learn to rank from (`ranking_pools`); none are trained without.
         per_space: labelled networks taken from each.
         seed: of the choice of networks, the folds and the trees.
         on_step: called with the name of each piece of work that is done.
@@ -66,5 +111,10 @@ def pretrain(
     groups = np.arange(len(labels))
     predictor.fitted = fit_features(features, labels, groups, None, seed, on_step, numbers)
     predictor.ranker = PoolRanker.fit(sources, seed=seed)
+    if pools:
+        from archcast.predictor.graph_training import train_graph_ranker
+
+        on_step("graphs of the pools")
+        predictor.graph_ranker = train_graph_ranker(ranking_pools(pools, seed=seed), seed=seed, on_step=on_step)
     predictor.task, predictor.unit = TASK, "%"
     return predictor

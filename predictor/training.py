@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import ConfigError, DataError, MissingDataError, StorageError
-from archcast.predictor.card import data_line, model_card
+from archcast.predictor.card import data_line, model_card, pool_line
 from archcast.predictor.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ DEFAULT_LABELS = 156
 """1 % of NAS-Bench-201, the second published size."""
 
 _FIT_STEPS = 6  # five folds and all labels; ten folds below 100 labels. Only the estimate of the time left uses it.
+
+_GRAPH_STEPS = 4  # the graphs of the pools, and three encoders
 
 HELD_OUT = 3000
 """Networks of each space on which a pretrained predictor is scored."""
@@ -158,12 +160,14 @@ def _train_table(config: TrainConfig, progress: bool, say: Report) -> tuple[Trai
 def _pretrain(config: TrainConfig, progress: bool, say: Report) -> tuple[Training, list[str]]:
     """Fit one predictor to several spaces; score it on held-out networks of those, and on the spaces left out."""
     from archcast.datasets.benchmark import load_benchmark
-    from archcast.predictor.pretraining import pretrain, training_rows
+    from archcast.predictor.pretraining import PER_POOL, pretrain, training_rows
 
     say(f"pretraining on {', '.join(config.training_spaces)}")
-    with _steps("pretraining", len(config.training_spaces) + _FIT_STEPS, progress) as step:
-        predictor = pretrain(config.training_spaces, seed=config.seed, on_step=step)
-    data, results = [], []
+    pools = config.training_pools
+    steps = len(config.training_spaces) + _FIT_STEPS + (_GRAPH_STEPS if pools else 0)
+    with _steps("pretraining", steps, progress) as step:
+        predictor = pretrain(config.training_spaces, pools, seed=config.seed, on_step=step)
+    data, results = [pool_line(pool, PER_POOL) for pool in pools], []
     for name in config.spaces:
         try:
             bench = load_benchmark(name)
@@ -175,7 +179,7 @@ def _pretrain(config: TrainConfig, progress: bool, say: Report) -> tuple[Trainin
             data.append(data_line(bench.name, bench.task, bench.metric, len(seen), len(bench)))
         results += _held_out(predictor, bench, seen, config.seed)
         say(f"scored on {name}")
-    return Training(predictor, {"results": results, "spaces": list(config.training_spaces)}), data
+    return Training(predictor, {"results": results, "spaces": list(config.training_spaces), "pools": list(pools)}), data
 
 
 def _held_out(predictor: Predictor, bench: Benchmark, seen: NDArray[np.int64], seed: int) -> list[dict[str, Any]]:
