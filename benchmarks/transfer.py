@@ -1,18 +1,33 @@
-"""Unseen search spaces: rank each labelled pool with a ranker that has never met its space.
+"""Unseen search spaces: rank each labelled pool with a predictor that has never met its space.
 
-    python -m benchmarks.transfer [--networks 2000] [--seeds 0 1 2]
+    python -m benchmarks.transfer [--networks 2000] [--seeds 0 1 2] [--jobs 2] [--spaces nasbench201 ...]
 
-Writes results/transfer.csv: Spearman and Kendall correlation with the labels on random networks of every pool, for the
-ranker fitted to the other spaces, its prior alone, #params, MACs, their rank mean, and the best training-free aggregate
-of measured statistics (from results/proxy_correlation.csv, on the small stand-ins). Nothing of the space, labelled or
-not, is seen beyond the pool being ranked. Cells of TransNAS-Bench-101 micro resemble those of NAS-Bench-201, which the
-column `relatives` says; `--without-relatives` leaves NAS-Bench-201 out for them.
+Writes results/transfer.csv: Spearman and Kendall correlation with the labels on random networks of every pool, for what
+`Predictor` does with a pool of an unfamiliar space, its parts, #params, MACs and their rank mean. Features learn from
+the four spaces of `archcast.predictor.pretraining.SPACES`, graph encoders from the pools of configs/base.yaml; the
+space itself, and other spaces of the same networks, are left out of both. Where measurements/POOL.parquet exists the
+measured networks are ranked a second time with their zero-cost proxies; the best training-free aggregate of the same
+statistics (from results/proxy_correlation.csv) stands beside them. Nothing of the space, labelled or not, is seen
+beyond the pool being ranked. Finished spaces are kept in the CSV; `--again` starts anew.
+
+Cells of TransNAS-Bench-101 micro resemble those of NAS-Bench-201; `--without-relatives` leaves NAS-Bench-201 out for
+them and writes results/transfer_without_relatives.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores, not threads
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,26 +38,34 @@ from tqdm import tqdm
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode, feature_column
 from archcast.encoders.pool import Pool
-from archcast.predictor.pretraining import SPACES, TASK, training_rows
+from archcast.predictor.config import TrainConfig, space_of
+from archcast.predictor.consensus import PROXIES, consensus
+from archcast.predictor.graph_ranker import GRAPH_SHARE, GraphRanker
+from archcast.predictor.graph_training import train_graph_ranker
+from archcast.predictor.pretraining import SPACES, TASK, family_of, ranking_pools, training_rows
 from archcast.predictor.ranker import PoolRanker
+from archcast.proxies.tables import FOLDER as MEASUREMENTS
+from archcast.proxies.tables import load_measurements
 
 FOLDER = Path(__file__).parent / "results"
+CONFIG = Path(__file__).parent.parent / "configs" / "base.yaml"
 TASKONOMY = ("taskonomy-scene", "taskonomy-object", "taskonomy-jigsaw")
-POOLS = (
-    *((space, TASK) for space in SPACES),
-    ("nasbench201", "cifar100"), ("nasbench201", "imagenet16-120"), ("accel-nasbench", "imagenet1k"),
-    *(("transnas101-micro", task) for task in TASKONOMY), *(("transnas101-macro", task) for task in TASKONOMY),
-    ("ofa-mobilenetv3", "imagenet1k"), ("ofa-mobilenetv3-compofa", "imagenet1k"),
-    ("ofa-mobilenetv3-mcofa", "imagenet1k"), ("nas-bench-bert-trained", "glue"),
-    *((f"mini-{kind}", "cluttered-digits") for kind in ("cells", "shapes", "transformers", "mixers")),
-)  # fmt: skip
+TASKS: dict[str, tuple[str, ...]] = {
+    "nasbench201": (TASK, "cifar100", "imagenet16-120"), "nasbench101": (TASK,), "nas-bench-macro": (TASK,),
+    "nats-sss": (TASK,), "accel-nasbench": ("imagenet1k",), "transnas101-micro": TASKONOMY,
+    "transnas101-macro": TASKONOMY, "ofa-mobilenetv3": ("imagenet1k",), "ofa-mobilenetv3-compofa": ("imagenet1k",),
+    "ofa-mobilenetv3-mcofa": ("imagenet1k",), "nas-bench-bert-trained": ("glue",),
+    "zoo-torchvision": ("imagenet1k",), "zoo-pytorchcv": ("imagenet1k", "cifar10", "cifar100"),
+    **{f"mini-{kind}": ("cluttered-digits",) for kind in ("cells", "shapes", "transformers", "mixers")},
+}  # fmt: skip
 RELATIVES = {"transnas101-micro": "nasbench201"}
 AGGREGATES = ("az_nas_rank", "vkdnw_rank", "union_rank", "vote_rank", "mean_rank")
 
-Sources = dict[str, tuple[NDArray[np.float32], NDArray[np.float64]]]
+FloatArray = NDArray[np.float64]
 
 
-def sources(seed: int) -> Sources:
+@lru_cache(1)
+def sources(seed: int) -> dict[str, tuple[NDArray[np.float32], FloatArray]]:
     """Features and labels of the training networks of each source space."""
     found = {}
     for space in SPACES:
@@ -52,55 +75,122 @@ def sources(seed: int) -> Sources:
     return found
 
 
-def scores_of(
-    benchmark: Benchmark, ranker: PoolRanker, rows: NDArray[np.int64]
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
-    features = encode(benchmark.graphs(rows))
-    params, macs = (feature_column(features, f"total/log_{name}") for name in ("params", "macs"))
+def fitted(family: str, without: str | None, seed: int) -> tuple[PoolRanker, GraphRanker]:
+    """Both rankers without a family of spaces, and without a relative of it."""
+    out = {family, without}
+    known = {name: pair for name, pair in sources(seed).items() if family_of(name) not in out}
+    names = [pool for pool in TrainConfig.from_file(CONFIG).pools if family_of(space_of(pool)) not in out]
+    return PoolRanker.fit(known), train_graph_ranker(ranking_pools(names, seed=seed), seed=seed)
+
+
+def structural(
+    benchmark: Benchmark, rows: NDArray[np.int64], rankers: tuple[PoolRanker, GraphRanker]
+) -> dict[str, FloatArray]:
+    """Method -> scores of some networks among themselves, as `Predictor` gives them, and of its parts and baselines."""
+    graphs = benchmark.graphs(rows)
+    features = encode(graphs)
     pool = Pool.of(features)
+    of_features, of_graphs = standard(rankers[0].scores(features, pool)), rankers[1].scores(graphs)
+    params, macs = (feature_column(features, f"total/log_{name}") for name in ("params", "macs"))
     return {
-        "archcast": ranker.scores(features, pool), "prior": ranker.prior(features, pool),
-        "#params": params, "MACs": macs, "rank mean": rankdata(params) + rankdata(macs),
-    }, benchmark.scores[rows]  # fmt: skip
+        "archcast": of_features + GRAPH_SHARE * of_graphs, "features": of_features, "graphs": of_graphs,
+        "prior": rankers[0].prior(features, pool), "#params": params, "MACs": macs,
+        "rank mean": rankdata(params) + rankdata(macs),
+    }  # fmt: skip
+
+
+def standard(values: FloatArray) -> FloatArray:
+    return (values - values.mean()) / max(float(values.std()), 1e-9)
+
+
+def measured(
+    benchmark: Benchmark, table_name: str, rankers: tuple[PoolRanker, GraphRanker]
+) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
+    """Scores with and without measurements of the most thoroughly measured networks, and their rows."""
+    table = load_measurements(table_name)
+    names = [name for name in PROXIES if name in table.names]
+    columns = np.stack([table.column(name) for name in names], axis=1).astype(np.float64)
+    row_of = {spec: row for row, spec in enumerate(benchmark.specs)}
+    count = np.isfinite(columns).sum(axis=1)
+    known = [i for i, spec in enumerate(table.specs) if spec in row_of and count[i] == count.max()]
+    rows = np.asarray([row_of[table.specs[i]] for i in known], dtype=np.int64)
+    own = structural(benchmark, rows, rankers)["archcast"]
+    together = consensus(own, dict(zip(names, columns[known].T, strict=True)))
+    return {"archcast, measured": together, "archcast, not measured": own}, rows
+
+
+def one_family(spaces: Sequence[str], seed: int, networks: int, without_relatives: bool) -> list[dict[str, Any]]:
+    """All lines of spaces of one family and a seed."""
+    relative = RELATIVES.get(spaces[0]) if without_relatives else None
+    rankers = fitted(family_of(spaces[0]), relative, seed)
+    records = []
+    for space, task in ((space, task) for space in spaces for task in TASKS[space]):
+        benchmark = load_benchmark(space, task)
+        rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[:networks])
+        found = [("", structural(benchmark, rows, rankers), rows)]
+        for table, mark in ((space, ""), (f"{space}-full", " in full"), (f"{space}-{task}", "")):
+            if (MEASUREMENTS / f"{table}.parquet").is_file():
+                scores, of_rows = measured(benchmark, table, rankers)
+                if len(of_rows) >= 50:
+                    found.append((mark, scores, of_rows))
+        for mark, scores, of_rows in found:
+            labels = benchmark.scores[of_rows]
+            for method, values in scores.items():
+                records.append({
+                    "pool": space, "task": task, "method": method + mark, "seed": seed, "networks": len(of_rows),
+                    "relatives": RELATIVES.get(space, "") if relative is None else "",
+                    "spearman": float(spearmanr(values, labels).statistic),
+                    "kendall": float(kendalltau(values, labels).statistic),
+                })  # fmt: skip
+    return records
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=2000)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--spaces", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="SPACE")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--without-relatives", action="store_true")
     options = parser.parse_args()
-    records = []
-    for seed in options.seeds:
-        known = sources(seed)
-        for space, task in tqdm(POOLS, f"seed {seed}"):
-            relative = RELATIVES.get(space) if options.without_relatives else None
-            ranker = PoolRanker.fit({name: pair for name, pair in known.items() if name not in (space, relative)})
-            benchmark = load_benchmark(space, task)
-            rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[: options.networks])
-            scores, labels = scores_of(benchmark, ranker, rows)
-            for method, values in scores.items():
-                records.append({
-                    "pool": space, "task": task, "method": method, "seed": seed, "networks": len(rows),
-                    "relatives": RELATIVES.get(space, "") if relative is None else "",
-                    "spearman": float(spearmanr(values, labels).statistic),
-                    "kendall": float(kendalltau(values, labels).statistic),
-                })  # fmt: skip
-    table = pd.concat([pd.DataFrame(records), training_free()], ignore_index=True)
-    name = "transfer_without_relatives.csv" if options.without_relatives else "transfer.csv"
-    table.round(4).to_csv(FOLDER / name, index=False, lineterminator="\n")
+    path = FOLDER / f"transfer{'_without_relatives' if options.without_relatives else ''}.csv"
+    lines = [] if options.again or not path.is_file() else pd.read_csv(path).dropna(subset="seed").to_dict("records")
+    done = {(line["pool"], int(line["seed"])) for line in lines}
+    wanted: dict[tuple[str, int], list[str]] = {}
+    for seed, space in product(options.seeds, options.spaces):
+        if (space, seed) not in done:
+            wanted.setdefault((family_of(space), seed), []).append(space)
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        futures = [
+            pool.submit(one_family, spaces, seed, options.networks, options.without_relatives)
+            for (_, seed), spaces in wanted.items()
+        ]
+        for future in tqdm(as_completed(futures), "families", len(futures)):
+            lines += future.result()
+            write(pd.DataFrame(lines), path)
+    table = pd.read_csv(path)
     print(table.groupby(["pool", "task", "method"], sort=False).spearman.median().unstack().round(3).to_string())
+
+
+def write(lines: pd.DataFrame, path: Path) -> None:
+    """What is known so far in the order of `TASKS`, with the training-free aggregates."""
+    place = {space: number for number, space in enumerate(TASKS)}
+    lines = lines.sort_values(["pool", "seed"], key=lambda c: c.map(place) if c.name == "pool" else c, kind="stable")
+    pd.concat([lines, training_free()], ignore_index=True).round(4).to_csv(path, index=False, lineterminator="\n")
 
 
 def training_free() -> pd.DataFrame:
     """The best aggregate of measured statistics of each pool."""
-    measured = pd.read_csv(FOLDER / "proxy_correlation.csv")
-    measured = measured[measured.proxy.isin(AGGREGATES)]
-    best = measured.loc[measured.groupby(["pool", "task"]).spearman.idxmax()]
-    best = best[[pair in POOLS for pair in zip(best.pool, best.task, strict=True)]]
-    columns = best[["pool", "task", "networks", "spearman", "kendall"]].copy()
-    columns["method"] = "measured: " + best.proxy.str.removesuffix("_rank")
-    return columns
+    table = pd.read_csv(FOLDER / "proxy_correlation.csv")
+    table = table[table.proxy.isin(AGGREGATES)]
+    best = table.loc[table.groupby(["pool", "task"]).spearman.idxmax()]
+    space = best.pool.str.removesuffix("-full")
+    kept = [name in TASKS and task in TASKS[name] for name, task in zip(space, best.task, strict=True)]
+    columns = best.assign(pool=space)[["pool", "task", "networks", "spearman", "kendall"]].copy()
+    columns["method"] = "aggregate: " + best.proxy.str.removesuffix("_rank")
+    columns["method"] += np.where(best.pool.str.endswith("-full"), " in full", "")
+    return columns[kept]
 
 
 if __name__ == "__main__":
