@@ -38,10 +38,10 @@ from tqdm import tqdm
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode, feature_column
 from archcast.encoders.pool import Pool
-from archcast.predictor.config import TrainConfig, space_of
+from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.graph_ranker import GRAPH_SHARE, GraphRanker
-from archcast.predictor.graph_training import train_graph_ranker
+from archcast.predictor.graph_training import RankingPool, train_graph_ranker
 from archcast.predictor.pretraining import SPACES, TASK, family_of, ranking_pools, training_rows
 from archcast.predictor.ranker import PoolRanker
 from archcast.proxies.tables import FOLDER as MEASUREMENTS
@@ -79,8 +79,14 @@ def fitted(family: str, without: str | None, seed: int) -> tuple[PoolRanker, Gra
     """Both rankers without a family of spaces, and without a relative of it."""
     out = {family, without}
     known = {name: pair for name, pair in sources(seed).items() if family_of(name) not in out}
-    names = [pool for pool in TrainConfig.from_file(CONFIG).pools if family_of(space_of(pool)) not in out]
-    return PoolRanker.fit(known), train_graph_ranker(ranking_pools(names, seed=seed), seed=seed)
+    taught = [pool for pool in all_pools(seed) if pool.family not in out]
+    return PoolRanker.fit(known), train_graph_ranker(taught, seed=seed)
+
+
+@lru_cache(1)
+def all_pools(seed: int) -> list[RankingPool]:
+    """What the graph encoders of the base predictor learn from."""
+    return ranking_pools(TrainConfig.from_file(CONFIG).pools, seed=seed)
 
 
 def structural(
@@ -124,7 +130,8 @@ def one_family(spaces: Sequence[str], seed: int, networks: int, without_relative
     relative = RELATIVES.get(spaces[0]) if without_relatives else None
     rankers = fitted(family_of(spaces[0]), relative, seed)
     records = []
-    for space, task in ((space, task) for space in spaces for task in TASKS[space]):
+    pairs = [(space, task) for space in spaces for task in TASKS[space]]
+    for space, task in pairs:
         benchmark = load_benchmark(space, task)
         rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[:networks])
         found = [("", structural(benchmark, rows, rankers), rows)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,11 @@ class RankingPool:
             if np.isfinite(values).sum() < _LEAST:
                 raise DataError(f"{self.name}: {task} has fewer than {_LEAST} labels; leave it out")
 
+    @cached_property
+    def tensors(self) -> GraphTensors:
+        """The networks as the encoders take them, on the CPU."""
+        return GraphTensors.of(self.graphs)
+
 
 def train_graph_ranker(
     pools: Sequence[RankingPool],
@@ -109,7 +115,7 @@ def train_graph_ranker(
             f"{config.families} a step; add pools of other spaces"
         )
     device = Accelerator().device
-    tensors = [GraphTensors.of(pool.graphs, device=device) for pool in pools]
+    tensors = [pool.tensors.to(device) for pool in pools]
     members = []
     for member in range(config.members):
         members.append(_train_member(pools, tensors, list(families.values()), config, [seed, member], device))
