@@ -40,7 +40,7 @@ from archcast.encoders.features import encode, feature_column
 from archcast.encoders.pool import Pool
 from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
-from archcast.predictor.graph_ranker import GRAPH_SHARE, GraphRanker
+from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.graph_training import RankingPool, train_graph_ranker
 from archcast.predictor.pretraining import SPACES, TASK, family_of, ranking_pools, training_rows
 from archcast.predictor.ranker import PoolRanker
@@ -96,17 +96,14 @@ def structural(
     graphs = benchmark.graphs(rows)
     features = encode(graphs)
     pool = Pool.of(features)
-    of_features, of_graphs = standard(rankers[0].scores(features, pool)), rankers[1].scores(graphs)
+    of_graphs = rankers[1].scores(graphs)
     params, macs = (feature_column(features, f"total/log_{name}") for name in ("params", "macs"))
     return {
-        "archcast": of_features + GRAPH_SHARE * of_graphs, "features": of_features, "graphs": of_graphs,
+        "archcast": rankers[0].scores(features, pool, of_graphs), "features": rankers[0].scores(features, pool),
+        "graphs": of_graphs,
         "prior": rankers[0].prior(features, pool), "#params": params, "MACs": macs,
         "rank mean": rankdata(params) + rankdata(macs),
     }  # fmt: skip
-
-
-def standard(values: FloatArray) -> FloatArray:
-    return (values - values.mean()) / max(float(values.std()), 1e-9)
 
 
 def measured(

@@ -1,9 +1,9 @@
 """Ranking an unseen pool by graph encoders that learnt to rank many other pools.
 
 Where the features of `PoolRanker` know amounts, message passing knows places: which layer feeds which, at what depth
-and resolution. Both err in different pools, so their scores are added (`GRAPH_SHARE`). Every member is a graph encoder
-with a linear head, trained by `archcast.predictor.graph_training`; the score of a network is the mean over members of
-their scores in units of their spread inside the pool.
+and resolution. Both err in different pools, so `PoolRanker.scores` adds them up. Every member is a graph encoder with a
+linear head, trained by `archcast.predictor.graph_training`; the score of a network is the mean over members of their
+scores in units of their spread inside the pool.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Weights = Mapping[str, NDArray[Any]]
 
-GRAPH_SHARE: Final = 0.5
-"""Weight of the graph encoders beside the `PoolRanker`, both in units of their spread inside the pool."""
-
 _HEAD: Final = "head."
 _CHUNK: Final = 8192  # networks encoded together: enough to share nearly everything, few enough to fit the memory
 
@@ -47,7 +44,7 @@ class GraphRanker:
     members: tuple[Weights, ...]
 
     def scores(self, batch: GraphBatch, device: str = "cpu") -> FloatArray:
-        """`[m]` scores of the networks of one pool among themselves."""
+        """`[m]` scores of the networks of one pool among themselves, of zero mean and unit spread."""
         import torch
 
         from archcast.encoders.colours import encode_shared
@@ -62,7 +59,8 @@ class GraphRanker:
                     embeddings = encode_shared(encoder.to(device), tensors)  # type: ignore[arg-type]
                     row[start : start + len(part)] = head.to(device)(embeddings)[:, 0].double().cpu().numpy()
         found -= found.mean(axis=1, keepdims=True)
-        result: FloatArray = (found / np.maximum(found.std(axis=1, keepdims=True), 1e-9)).mean(axis=0)
+        mean = (found / np.maximum(found.std(axis=1, keepdims=True), 1e-9)).mean(axis=0)
+        result: FloatArray = mean / max(float(mean.std()), 1e-9)
         return result
 
     @cached_property

@@ -27,7 +27,7 @@ from archcast.predictor.blend import Blend, fit_blend
 from archcast.predictor.calibration import ValueMap, conformal_factor
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
-from archcast.predictor.graph_ranker import GRAPH_SHARE, GraphRanker
+from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
@@ -239,9 +239,8 @@ class Predictor:
     ) -> FloatArray:
         """Scores by relations that carry over to any space, and by what was measured."""
         assert self.ranker is not None  # `_check` has refused a predictor with neither
-        scores = self.ranker.scores(features, among)
-        if among is not None and self.graph_ranker is not None:
-            scores = _standard(scores) + GRAPH_SHARE * self.graph_ranker.scores(batch)
+        graphs = self.graph_ranker.scores(batch) if among is not None and self.graph_ranker is not None else None
+        scores = self.ranker.scores(features, among, graphs)
         if measured is None:
             return scores
         if among is None:

@@ -9,7 +9,9 @@ experts of the sources that vary in the same way, and by a prior that needs no l
 similarity_k is the correlation of the two pools' amplitudes (how much each feature varies), negative ones being 0.
 The prior averages capacity laws (`archcast.encoders.capacity_features`) over plausible exponents: the worth of
 parameters, of outputs, of both, of what the signal reaches, and the mean log MACs of a layer. Unlike total MACs or
-parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for.
+parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for. Where
+graph encoders (`archcast.predictor.graph_ranker`) rank the pool too, they join the prior with half its weight: no
+source tells there, and the two err in different pools.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ PRIOR: Final = (
     "capacity/log_all P0.3 E0.1", "capacity/log_all P0.1 E0.3", "capacity/log_mixed P0.2 E0.2",
     "capacity/log_signal P0.2 E0.2", "total/mean_log_macs",
 )  # fmt: skip
+GRAPH_SHARE: Final = 0.5
+"""Weight of graph encoders beside the prior, both in units of their spread inside the pool."""
+
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
 _MAX_ROWS: Final = 3000
@@ -74,12 +79,23 @@ class PoolRanker:
         values = [_correlation(pool.amplitude[used], amplitude[used]) for amplitude in self.amplitudes]
         return np.maximum(values, 0.0)
 
-    def scores(self, features: NDArray[np.float32], pool: Pool | None = None) -> FloatArray:
-        """`[m]` scores of `features` `[m, F]` inside `pool` (default: the reference pool)."""
+    def scores(
+        self, features: NDArray[np.float32], pool: Pool | None = None, graphs: FloatArray | None = None
+    ) -> FloatArray:
+        """`[m]` scores of `features` `[m, F]` inside `pool` (default: the reference pool).
+
+        Args:
+            features: of the networks.
+            pool: what they are ranked in.
+            graphs: `[m]` scores of the same networks by graph encoders, of zero mean and unit spread.
+        """
         among, pool = pool, pool or self.reference
         relative = pool.relative(features)
         trust = self.similarities(pool) ** _SHARPNESS
         prior = _prior(relative, None if among is not None else pool)
+        if graphs is not None:
+            prior = prior + GRAPH_SHARE * graphs
+            prior /= max(float(prior.std()), 1e-9)
         if trust.max(initial=0.0) <= 0:
             return prior
         experts = relative @ (trust / trust.sum() @ self.weights)
