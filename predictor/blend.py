@@ -23,12 +23,12 @@ class Head(Protocol):
     def predict(self, features: FloatArray) -> FloatArray: ...
 
 
-HEADS: dict[str, Callable[[FloatArray, FloatArray, int], Head]] = {
-    "gp": lambda features, targets, seed: GaussianProcessHead.fit(features, targets, seed=seed),
-    "gbdt": lambda features, targets, seed: GBDTHead.fit(features, targets, seed=seed),
-    "ridge": lambda features, targets, _: RidgeHead.fit(features, targets),
+HEADS: dict[str, Callable[[FloatArray, FloatArray, int, int], Head]] = {
+    "gp": lambda rows, targets, seed, measured: GaussianProcessHead.fit(rows, targets, seed=seed, measured=measured),
+    "gbdt": lambda rows, targets, seed, _: GBDTHead.fit(rows, targets, seed=seed),
+    "ridge": lambda rows, targets, *_: RidgeHead.fit(rows, targets),
 }
-"""Head name -> how to fit it to (features, targets, seed)."""
+"""Head name -> how to fit it to (features, targets, seed, number of last columns that are measured)."""
 
 _THREADS_FROM = 1000
 _PRIOR_WEIGHTS = {"gp": 0.5, "gbdt": 0.5, "ridge": 0.0}
@@ -59,6 +59,7 @@ def fit_blend(
     groups: NDArray[np.int64],
     *,
     seed: int,
+    measured: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Blend, FloatArray]:
     """Fit every head, blended by non-negative least squares on out-of-fold scores, shrunk to fixed weights.
@@ -67,6 +68,7 @@ def fit_blend(
         features: `[n, F]`.
         labels: `[n]`, higher is better; heads learn their normal scores (`rank_gauss`).
         groups: `[n]` networks of one group stay in one fold (isomorphic duplicates).
+        measured: how many of the last columns are measured statistics.
         on_step: called with the name of each piece of work that is done.
 
     Returns:
@@ -76,11 +78,16 @@ def fit_blend(
 
     # On matrices this small, waking BLAS threads costs several times what they compute.
     with threadpool_limits(1 if len(labels) < _THREADS_FROM else None, user_api="blas"):
-        return _fit_blend(features, labels, groups, seed, on_step)
+        return _fit_blend(features, labels, groups, seed, measured, on_step)
 
 
 def _fit_blend(
-    features: FloatArray, labels: FloatArray, groups: NDArray[np.int64], seed: int, on_step: Callable[[str], None]
+    features: FloatArray,
+    labels: FloatArray,
+    groups: NDArray[np.int64],
+    seed: int,
+    measured: int,
+    on_step: Callable[[str], None],
 ) -> tuple[Blend, FloatArray]:
     targets = rank_gauss(labels)
     out_of_fold = {name: np.zeros(len(labels)) for name in HEADS}
@@ -88,10 +95,11 @@ def _fit_blend(
     for fold in np.unique(folds):
         train, held = folds != fold, folds == fold
         for name, fit in HEADS.items():
-            out_of_fold[name][held] = fit(features[train], targets[train], seed).predict(features[held])
+            out_of_fold[name][held] = fit(features[train], targets[train], seed, measured).predict(features[held])
         on_step(f"fold {fold + 1}")
     weights = _weights(out_of_fold, targets)
-    blend = Blend({name: fit(features, targets, seed) for name, fit in HEADS.items() if weights[name] > 0}, weights)
+    heads = {name: fit(features, targets, seed, measured) for name, fit in HEADS.items() if weights[name] > 0}
+    blend = Blend(heads, weights)
     on_step("all labels")
     return blend, np.sum([weights[name] * scores for name, scores in out_of_fold.items()], axis=0)
 

@@ -32,6 +32,7 @@ from archcast.predictor.bundle_checks import check_arrays, check_config, check_t
 from archcast.predictor.calibration import ValueMap
 from archcast.predictor.gaussian_process import GaussianProcessHead
 from archcast.predictor.gbdt import GBDTHead, trees_only
+from archcast.predictor.measured_inputs import MeasuredInputs
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.ranker import PoolRanker
 from archcast.predictor.ridge import RidgeHead
@@ -178,6 +179,7 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         "unit": predictor.unit,
         "input_shape": predictor.input_shape,
         "blend": None,
+        "measured": None,
         "ranker": None,
         "graph_ranker": None if predictor.graph_ranker is None else graph_bundle.describe(predictor.graph_ranker),
     }
@@ -195,6 +197,9 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         arrays["factor"] = np.asarray(predictor.fitted.factor)
         if predictor.fitted.prior_pool is not None:
             arrays.update(_flat("prior_pool", predictor.fitted.prior_pool))
+        if predictor.fitted.measured is not None:
+            config["measured"] = list(predictor.fitted.measured.names)
+            arrays["measured.floors"] = predictor.fitted.measured.floors
     if predictor.ranker is not None:
         config["ranker"] = list(predictor.ranker.names)
         arrays["ranker.weights"] = predictor.ranker.weights
@@ -246,12 +251,14 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
         heads: dict[str, Head] = {}
         for name in config["blend"]:
             heads[name] = _gbdt(directory, arrays) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
+        names = config["measured"]
         predictor.fitted = Fitted(
             Blend(heads, {name: float(weight) for name, weight in config["blend"].items()}),
             _part(ValueMap, "value", arrays),
             _part(Neighbourhood, "neighbourhood", arrays),
             float(arrays["factor"]),
             _part(Pool, "prior_pool", arrays) if "prior_pool.rows" in arrays else None,
+            None if names is None else MeasuredInputs(tuple(names), arrays["measured.floors"]),
         )
     return predictor
 

@@ -17,21 +17,33 @@ from archcast.errors import BundleError
 
 Arrays = dict[str, NDArray[Any]]
 
-KEYS: Final = ("schema_version", "feature_version", "task", "unit", "input_shape", "blend", "ranker", "graph_ranker")
+KEYS: Final = (
+    "schema_version",
+    "feature_version",
+    "task",
+    "unit",
+    "input_shape",
+    "blend",
+    "measured",
+    "ranker",
+    "graph_ranker",
+)
 """Keys of config.json."""
 
 _POOL: Final = {"rows": "{0}F", "amplitude": "F"}
 _SHAPES: Final[dict[str, dict[str, str]]] = {
     "gp": {"columns": "d", "center": "d", "scale": "d", "inputs": "nd", "lengths": "L", "shares": "L",
-           "weights": "Ln", "mean": ""},
+           "joint": "L", "weights": "Ln", "mean": "", "measured": ""},
     "ridge": {"center": "I", "scale": "I", "weights": "I", "mean": ""},
     "value": {"knots": "k", "heights": "k"},
     "neighbourhood": {"center": "F", "projection": "cF", "rows": "rc", "errors": "r", "spacing": "r"},
+    "measured": {"floors": "M"},
     "prior_pool": {name: shape.format("p") for name, shape in _POOL.items()},
     "ranker": {"weights": "SF", "amplitudes": "SF",
                **{f"reference.{name}": shape.format("u") for name, shape in _POOL.items()}},
 }  # fmt: skip
-"""Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools; others agree within a part."""
+"""Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools, M: measured;
+others agree within a part."""
 
 _MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too few labels for an interval
 _POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.spacing")
@@ -77,6 +89,11 @@ def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str])
     names = config["ranker"]
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise BundleError(f"{where}: ranker must be a list of source names or null, not {names!r}")
+    proxies = config["measured"]
+    if proxies is not None and not (
+        isinstance(proxies, list) and proxies and all(isinstance(name, str) for name in proxies)
+    ):
+        raise BundleError(f"{where}: measured must be a list of proxies or null, not {proxies!r}")
     if names is None and config["graph_ranker"] is not None:
         raise BundleError(f"{where} has a graph_ranker without a ranker; the bundle is damaged")
     blend = config["blend"]
@@ -100,18 +117,20 @@ def check_arrays(path: Path, arrays: Arrays, config: dict[str, Any], features: i
     if unknown := sorted(set(arrays) - set(expected)):
         raise BundleError(f"{path} has unknown arrays {unknown}; it was made by another program or version")
     inputs = input_width(arrays, features)
-    sizes = {"F": features, "I": inputs, "S": len(config["ranker"] or ())}
+    sizes = {"F": features, "I": inputs, "S": len(config["ranker"] or ()), "M": len(config["measured"] or ())}
     for name, letters in expected.items():
         _check_shape(path, name, arrays[name], letters, sizes)
         _check_values(path, name, arrays[name], inputs)
+    if "gp.measured" in arrays and not 0 <= float(arrays["gp.measured"]) <= min(sizes["M"], len(arrays["gp.columns"])):
+        raise BundleError(f"{path}: gp.measured is no number of measured columns; the bundle is damaged")
     for name in ("value.knots", "value.heights"):
         if name in arrays and (np.diff(arrays[name]) < 0).any():
             raise BundleError(f"{path}: {name} must rise; the bundle is damaged")
 
 
 def input_width(arrays: Arrays, features: int) -> int:
-    """Number of columns the heads take: the features, and the ranker's score where there is a prior pool."""
-    return features + ("prior_pool.rows" in arrays)
+    """Number of columns the heads take: features, the ranker's score where there is a prior pool, what was measured."""
+    return features + ("prior_pool.rows" in arrays) + arrays.get("measured.floors", np.zeros(0)).size
 
 
 def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
@@ -122,6 +141,8 @@ def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
         result["factor"] = ""
         if any(name.startswith("prior_pool.") for name in arrays):
             parts.append("prior_pool")
+        if config["measured"] is not None:
+            parts.append("measured")
     if config["ranker"] is not None:
         parts.append("ranker")
     return result | {f"{part}.{name}": letters for part in parts for name, letters in _SHAPES[part].items()}

@@ -4,9 +4,12 @@ Matern kernel between standardised feature rows x, z with d columns:
 
     k(x, z) = matern32(|x - z| / (l * sqrt(d))),  matern32(r) = (1 + sqrt(3) r) exp(-sqrt(3) r)
 
+Where some of the columns are measured statistics, they have a distance and a kernel of their own, so that a few of them
+are not drowned by hundreds of features; each length is tried with the kernel of the features and with the sum of both.
+
 The observations have covariance a * (K + s I). For each length l of a grid, K is decomposed once; amplitude a
 and noise share s then maximise the marginal likelihood, in closed form and over a grid. The predictions of the
-lengths are averaged by their likelihood, which costs nothing and spares a choice that 50 labels cannot make.
+kernels are averaged by their likelihood, which costs nothing and spares a choice that 50 labels cannot make.
 (Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.2, 4.2, 5.4.)
 """
 
@@ -36,8 +39,10 @@ class GaussianProcessHead:
         center, scale: `[d]` standardisation.
         inputs: `[n, d]` standardised training rows.
         lengths, shares: `[L]` kernel lengths and their posterior shares.
+        joint: `[L]` 1 where the kernel is the sum of both, 0 where measured columns do not count.
         weights: `[L, n]` kernel weights of the posterior mean.
         mean: mean of the targets.
+        measured: how many of the columns in use, the last ones, are measured statistics.
     """
 
     columns: NDArray[np.int64]
@@ -46,16 +51,19 @@ class GaussianProcessHead:
     inputs: FloatArray
     lengths: FloatArray
     shares: FloatArray
+    joint: FloatArray
     weights: FloatArray
     mean: float
+    measured: float = 0
 
     @classmethod
     def fit(
-        cls, features: FloatArray, targets: FloatArray, *, max_rows: int = 1600, seed: int = 0
+        cls, features: FloatArray, targets: FloatArray, *, measured: int = 0, max_rows: int = 1600, seed: int = 0
     ) -> GaussianProcessHead:
         """Fit to `features` `[n, F]` and `targets` `[n]`.
 
         Args:
+            measured: how many of the last columns are measured statistics.
             max_rows: above this many rows a random subset is used (time grows with the cube).
             seed: of that subset.
         """
@@ -65,18 +73,21 @@ class GaussianProcessHead:
         columns = np.flatnonzero(features.std(axis=0) > 1e-6)
         center, scale = features[:, columns].mean(axis=0), features[:, columns].std(axis=0)
         inputs = _standardise(features[:, columns], center, scale)
+        kept = int((columns >= features.shape[1] - measured).sum())
         mean = float(targets.mean())
         centred = targets - mean
         few = np.random.default_rng(seed).permutation(len(targets))[:_LIKELIHOOD_ROWS]
-        distance = _distance(inputs[few], inputs[few])
-        fits = [_best_noise(_matern(distance / length), centred[few]) for length in _LENGTHS]
+        forms = [(length, joint) for joint in ((0.0, 1.0) if kept else (0.0,)) for length in _LENGTHS]
+        distances = _distances(inputs[few], inputs[few], kept)
+        fits = [_best_noise(_kernel(distances, *form), centred[few]) for form in forms]
         likelihood = np.asarray([fit.likelihood for fit in fits])
         shares = np.exp(likelihood - likelihood.max())
-        kept = np.flatnonzero(shares >= _MIN_SHARE * shares.sum())
-        shares = shares[kept] / shares[kept].sum()
-        distance = _distance(inputs, inputs)
-        weights = [_solve(_matern(distance / _LENGTHS[i]), fits[i].noise, centred) for i in kept]
-        return cls(columns, center, scale, inputs, _LENGTHS[kept], shares, np.stack(weights), mean)
+        best = np.flatnonzero(shares >= _MIN_SHARE * shares.sum())
+        shares = shares[best] / shares[best].sum()
+        distances = _distances(inputs, inputs, kept)
+        weights = [_solve(_kernel(distances, *forms[i]), fits[i].noise, centred) for i in best]
+        lengths, joint = np.asarray([forms[i] for i in best]).T
+        return cls(columns, center, scale, inputs, lengths, shares, joint, np.stack(weights), mean, float(kept))
 
     def predict(self, features: FloatArray, chunk: int = 4096) -> FloatArray:
         """`[m]` posterior means of `features` `[m, F]`."""
@@ -85,10 +96,10 @@ class GaussianProcessHead:
 
     def _means(self, features: FloatArray) -> FloatArray:
         rows = _standardise(features[:, self.columns], self.center, self.scale)
-        distance = _distance(rows, self.inputs)
+        distances = _distances(rows, self.inputs, int(self.measured))
         mixed = sum(
-            share * (_matern(distance / length) @ weights)
-            for share, length, weights in zip(self.shares, self.lengths, self.weights, strict=True)
+            share * (_kernel(distances, length, joint) @ weights)
+            for share, length, joint, weights in zip(self.shares, self.lengths, self.joint, self.weights, strict=True)
         )
         return np.asarray(mixed + self.mean)
 
@@ -105,6 +116,21 @@ def _distance(left: FloatArray, right: FloatArray) -> FloatArray:
     np.maximum(squared, 0, out=squared)
     squared /= max(left.shape[1], 1)
     return np.asarray(np.sqrt(squared, out=squared))
+
+
+def _distances(left: FloatArray, right: FloatArray, measured: int) -> tuple[FloatArray, FloatArray | None]:
+    """`[m, n]` distances by features, and by measured statistics where there are some."""
+    if not measured:
+        return _distance(left, right), None
+    return _distance(left[:, :-measured], right[:, :-measured]), _distance(left[:, -measured:], right[:, -measured:])
+
+
+def _kernel(distances: tuple[FloatArray, FloatArray | None], length: float, joint: float) -> FloatArray:
+    by_features, by_measured = distances
+    kernel = _matern(by_features / length)
+    if joint and by_measured is not None:
+        kernel += _matern(by_measured / length)
+    return kernel
 
 
 def _matern(distance: FloatArray) -> FloatArray:

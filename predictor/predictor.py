@@ -9,10 +9,10 @@ both; `Predictor()` has neither until it is fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +29,13 @@ from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
+from archcast.predictor.measured_inputs import Measured, MeasuredInputs, as_columns
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
 from archcast.predictor.ranker import PoolRanker
 
-if TYPE_CHECKING:
-    from archcast.proxies.scoring import ProxyScores
-
 FloatArray = NDArray[np.float64]
 PoolChoice = Literal["auto", "query", "reference"]
-Measured = Union["ProxyScores", Mapping[str, FloatArray], None]
 
 POOL_SIZE = 16
 """`pool="auto"` ranks networks among themselves from this many on."""
@@ -57,6 +54,7 @@ class Fitted:
         neighbourhood: the labelled networks and the errors made on them.
         factor: conformal half-width per unit of difficulty.
         prior_pool: the labelled networks as a pool, if the ranker's score is an extra input column; else None.
+        measured: the zero-cost proxies that are further input columns; None where none were measured.
     """
 
     blend: Blend
@@ -64,10 +62,14 @@ class Fitted:
     neighbourhood: Neighbourhood
     factor: float
     prior_pool: Pool | None = None
+    measured: MeasuredInputs | None = None
 
-    def scores(self, features: NDArray[np.float32], ranker: PoolRanker | None) -> FloatArray:
-        """`[m]` blended scores."""
-        return self.blend.predict(_inputs(features, ranker, self.prior_pool))
+    def scores(
+        self, features: NDArray[np.float32], ranker: PoolRanker | None, columns: dict[str, FloatArray]
+    ) -> FloatArray:
+        """`[m]` blended scores; `columns` are the measured ones by name."""
+        measured = None if self.measured is None else self.measured.columns(columns)
+        return self.blend.predict(_inputs(features, ranker, self.prior_pool, measured))
 
 
 class Predictor:
@@ -120,6 +122,7 @@ class Predictor:
         scores: Any,
         *,
         task: str | None = None,
+        measured: Measured = None,
         groups: Any = None,
         seed: int = 0,
         unit: str = "",
@@ -131,18 +134,24 @@ class Predictor:
             networks: list of anything `capture` takes, or a `GraphBatch`.
             scores: one finite number per network, higher is better.
             task: name of the task the scores belong to.
+            measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores). They
+                then have to be measured of every network that is asked about.
             groups: `[n]` labels of groups that must share a fold; default: isomorphic graphs share one.
             seed: of folds, trees and sub-samples; the same seed gives the same predictor.
             unit: of the scores, for people ("%").
             on_step: called after each fold with a short text, for progress bars.
 
         Raises:
-            DataError: scores that are text, NaN, infinite, too few, all equal or of another length.
+            DataError: scores that are text, NaN, infinite, too few, all equal or of another length; `measured` of
+                another length, or the same for all.
         """
         batch, _ = as_batch(networks, self.input_shape)
         labels = as_scores(scores, len(batch))
         features = encode(batch)
-        self.fitted = fit_features(features, labels, _groups(batch, groups), self.ranker, seed, on_step)
+        columns = as_columns(measured, len(batch))
+        self.fitted = fit_features(
+            features, labels, _groups(batch, groups), self.ranker, seed, on_step, columns=columns
+        )
         self.task, self.unit = task or self.task, unit or self.unit
         return self
 
@@ -157,13 +166,14 @@ class Predictor:
             task: refuse to answer for another task than the predictor's.
             pool: what networks of an unfamiliar space are ranked against: each other (`query`), the
                 networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`).
-            measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores), which
-                sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`).
+            measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores). They
+                sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`); a predictor that
+                was fitted with them needs them.
 
         Raises:
             NotFittedError: neither fitted nor pretrained.
-            ConfigError: the task is not the predictor's, `pool` is no known choice, or `measured` came with a single
-                network or to a predictor that has labels of the space.
+            ConfigError: the task is not the predictor's, `pool` is no known choice, `measured` is missing, came with
+                a single network, or to a predictor that was fitted without.
             DataError: `measured` is of other networks, or has none of the proxies that count.
         """
         self._check(task, pool)
@@ -211,12 +221,12 @@ class Predictor:
         if self.fitted is None:
             scores = self._relative(features, batch, self._pool(features, pool), measured)
             return scores, scores
-        own = self.fitted.scores(features, self.ranker)
+        columns = as_columns(measured, len(features))
+        own = self.fitted.scores(features, self.ranker, columns)
         if self.ranker is None or self.fitted.prior_pool is not None:
-            if measured is not None:
+            if columns and self.fitted.measured is None:
                 raise ConfigError(
-                    "this predictor was fitted to labels of the space, which tell more than proxies: leave measured "
-                    "out, or pass it to Predictor.from_pretrained('base').predict"
+                    "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
                 )
             return own, own
         # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
@@ -247,10 +257,7 @@ class Predictor:
             raise ConfigError(
                 f"measured statistics rank networks among themselves: give {POOL_SIZE} or more, or pool='query'"
             )
-        columns = (
-            measured if isinstance(measured, Mapping) else dict(zip(measured.names, measured.values.T, strict=True))
-        )
-        return consensus(scores, columns)
+        return consensus(scores, as_columns(measured, len(scores)))
 
     def _bounds(self) -> tuple[float, float]:
         """The least and the greatest value the task's unit has."""
@@ -334,16 +341,20 @@ def fit_features(
     seed: int,
     on_step: Callable[[str], None] = lambda _: None,
     spaces: NDArray[np.int64] | None = None,
+    columns: dict[str, FloatArray] | None = None,
 ) -> Fitted:
     """Fit heads, value map and neighbourhood to `features` `[n, F]` and `labels` `[n]`.
 
     Args:
         spaces: `[n]` number of the space each network belongs to. Intervals are then made to hold in each of them
             (Mondrian conformal), not only on average over all.
+        columns: measured statistics by name, `[n]` each.
     """
     prior_pool = None if ranker is None else Pool.of(features)
-    inputs = _inputs(features, ranker, prior_pool)
-    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
+    measured = MeasuredInputs.of(columns) if columns else None
+    inputs = _inputs(features, ranker, prior_pool, measured.columns(columns) if measured and columns else None)
+    width = len(measured.names) if measured else 0
+    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, measured=width, on_step=on_step)
     value = ValueMap.fit(out_of_fold, labels)
     residuals = labels - value(out_of_fold)
     rows, errors = features.astype(np.float64), np.abs(residuals)
@@ -354,13 +365,19 @@ def fit_features(
             own = spaces == space
             errors[own] *= conformal_factor(residuals[own], difficulty[own])
         neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
-    return Fitted(blend, value, neighbourhood, conformal_factor(residuals, difficulty), prior_pool)
+    return Fitted(blend, value, neighbourhood, conformal_factor(residuals, difficulty), prior_pool, measured)
 
 
-def _inputs(features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None) -> FloatArray:
-    if ranker is None or pool is None:
-        return features.astype(np.float64)
-    return np.column_stack([features.astype(np.float64), ranker.scores(features, pool)])
+def _inputs(
+    features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None, measured: FloatArray | None
+) -> FloatArray:
+    """`[n, I]` the features, the ranker's score where there is a prior pool, and what was measured, in this order."""
+    parts = [features.astype(np.float64)]
+    if ranker is not None and pool is not None:
+        parts.append(ranker.scores(features, pool)[:, None])
+    if measured is not None:
+        parts.append(measured)
+    return np.concatenate(parts, axis=1)
 
 
 def _groups(batch: GraphBatch, groups: Any) -> NDArray[np.int64]:

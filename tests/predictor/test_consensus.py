@@ -77,8 +77,8 @@ def test_one_network_cannot_be_ranked_by_measurements() -> None:
         predictor(SPECS[:1], measured={"jacob_cov": np.zeros(1)})
 
 
-def test_a_predictor_with_labels_of_the_space_refuses_them() -> None:
+def test_a_predictor_fitted_without_measurements_refuses_them() -> None:
     labels = np.random.default_rng(0).normal(size=len(SPECS))
     predictor = Predictor().fit(SPECS, labels)
-    with pytest.raises(ConfigError, match="leave measured out"):
+    with pytest.raises(ConfigError, match="fitted without"):
         predictor(SPECS, measured={"jacob_cov": labels})

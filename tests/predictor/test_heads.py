@@ -17,7 +17,7 @@ from archcast.predictor.gbdt import GBDTHead
 from archcast.predictor.ridge import RidgeHead
 
 FloatArray = NDArray[np.float64]
-Fit = Callable[[FloatArray, FloatArray, int], Any]
+Fit = Callable[[FloatArray, FloatArray, int, int], Any]
 
 pytestmark = pytest.mark.usefixtures("quick_trees")
 every_head = pytest.mark.parametrize("fit", HEADS.values(), ids=HEADS)
@@ -32,7 +32,7 @@ def toy_space(count: int, seed: int) -> tuple[FloatArray, FloatArray]:
 
 @every_head
 def test_learns_a_ranking_from_sixty_labels(fit: Fit) -> None:
-    head = fit(*toy_space(60, 0), 0)
+    head = fit(*toy_space(60, 0), 0, 0)
     features, targets = toy_space(200, 1)
     assert kendalltau(head.predict(features), targets).statistic > 0.5
 
@@ -41,12 +41,13 @@ def test_learns_a_ranking_from_sixty_labels(fit: Fit) -> None:
 def test_same_seed_same_head(fit: Fit) -> None:
     features, targets = toy_space(40, 0)
     others, _ = toy_space(30, 1)
-    np.testing.assert_array_equal(fit(features, targets, 3).predict(others), fit(features, targets, 3).predict(others))
+    first, again = (fit(features, targets, 3, 0).predict(others) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 @every_head
 def test_answers_float64_one_per_row(fit: Fit) -> None:
-    head = fit(*toy_space(30, 0), 0)
+    head = fit(*toy_space(30, 0), 0, 0)
     for count in (1, 7):
         scores = head.predict(toy_space(count, 1)[0])
         assert scores.shape == (count,)
@@ -55,7 +56,7 @@ def test_answers_float64_one_per_row(fit: Fit) -> None:
 
 @every_head
 def test_far_away_features_give_finite_scores(fit: Fit) -> None:
-    head = fit(*toy_space(30, 0), 0)
+    head = fit(*toy_space(30, 0), 0, 0)
     assert np.isfinite(head.predict(np.full((3, 12), 1e12))).all()
     assert np.isfinite(head.predict(np.full((3, 12), -1e12))).all()
 
@@ -64,7 +65,7 @@ def test_far_away_features_give_finite_scores(fit: Fit) -> None:
 def test_a_constant_column_changes_nothing_much_and_never_counts_later(fit: Fit) -> None:
     features, targets = toy_space(60, 0)
     others, truth = toy_space(100, 1)
-    head = fit(np.column_stack([np.full(60, 7.0), features]), targets, 0)
+    head = fit(np.column_stack([np.full(60, 7.0), features]), targets, 0, 0)
     same = head.predict(np.column_stack([np.full(100, 7.0), others]))
     assert kendalltau(same, truth).statistic > 0.5
     np.testing.assert_allclose(head.predict(np.column_stack([np.full(100, 9.0), others])), same)
@@ -73,14 +74,14 @@ def test_a_constant_column_changes_nothing_much_and_never_counts_later(fit: Fit)
 @every_head
 def test_constant_features_or_targets_give_the_mean(fit: Fit) -> None:
     features, targets = toy_space(30, 0)
-    np.testing.assert_allclose(fit(np.ones((30, 4)), targets, 0).predict(np.ones((2, 4))), targets.mean(), rtol=1e-3)
-    np.testing.assert_allclose(fit(features, np.full(30, 2.5), 0).predict(features), 2.5, rtol=1e-3)
+    np.testing.assert_allclose(fit(np.ones((30, 4)), targets, 0, 0).predict(np.ones((2, 4))), targets.mean(), rtol=1e-3)
+    np.testing.assert_allclose(fit(features, np.full(30, 2.5), 0, 0).predict(features), 2.5, rtol=1e-3)
 
 
 @every_head
 def test_the_order_of_labels_is_kept_under_duplicates(fit: Fit) -> None:
     features, targets = toy_space(30, 0)
-    head = fit(np.repeat(features, 2, axis=0), np.repeat(targets, 2), 0)
+    head = fit(np.repeat(features, 2, axis=0), np.repeat(targets, 2), 0, 0)
     assert kendalltau(head.predict(features), targets).statistic > 0.5
 
 
@@ -88,7 +89,7 @@ def test_the_order_of_labels_is_kept_under_duplicates(fit: Fit) -> None:
 def test_the_input_is_left_as_it_was(fit: Fit) -> None:
     features, targets = toy_space(30, 0)
     before = features.copy(), targets.copy()
-    fit(features, targets, 0).predict(features)
+    fit(features, targets, 0, 0).predict(features)
     np.testing.assert_array_equal(features, before[0])
     np.testing.assert_array_equal(targets, before[1])
 
@@ -141,3 +142,23 @@ def test_tree_text_is_all_there_is() -> None:
 def test_text_that_is_no_model_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match=r"not a LightGBM model.*save the predictor again"):
         GBDTHead(text).predict(np.zeros((1, 12)))
+
+
+def test_measured_columns_have_a_kernel_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    noise, tell = rng.normal(size=(160, 200)), rng.normal(size=(160, 2))
+    targets = tell[:, 0] + 0.5 * tell[:, 1]
+    columns = np.column_stack([noise, tell])
+    alone = GaussianProcessHead.fit(columns[:60], targets[:60])
+    aware = GaussianProcessHead.fit(columns[:60], targets[:60], measured=2)
+    assert aware.joint.any()
+    rest = slice(60, None)
+    drowned = kendalltau(alone.predict(columns[rest]), targets[rest]).statistic
+    assert kendalltau(aware.predict(columns[rest]), targets[rest]).statistic > drowned + 0.2
+
+
+def test_measured_columns_that_tell_nothing_are_not_used() -> None:
+    features, targets = toy_space(80, 0)
+    columns = np.column_stack([features, np.random.default_rng(1).normal(size=(80, 3))])
+    head = GaussianProcessHead.fit(columns, targets, measured=3)
+    assert head.shares[head.joint == 0].sum() > 0.9

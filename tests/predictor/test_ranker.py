@@ -79,7 +79,7 @@ def test_one_network_stands_in_the_reference_pool(ranker: PoolRanker) -> None:
 
 def test_scoring_never_sees_labels_of_the_target(ranker: PoolRanker) -> None:
     """Not by an argument, and not by memory: a ranker made without the pool is not changed by fitting another."""
-    assert list(inspect.signature(ranker.scores).parameters) == ["features", "pool"]
+    assert list(inspect.signature(ranker.scores).parameters) == ["features", "pool", "graphs"]
     features, labels = toy_pool(40, 9, DEEP)
     before = ranker.scores(features, Pool.of(features))
     PoolRanker.fit({"target": (features, -labels)})
