@@ -2,8 +2,8 @@
 
     python -m benchmarks.adaptation [--labels 20 50 100] [--seeds 0 1 2] [--pools nasbench201 ...]
 
-The networks are those of measurements/POOL.parquet that were measured most thoroughly (up to 2,000): `labels` of them are
-drawn, the others are ranked. *pretrained* adds the score of the ranker, fitted to the other spaces, as an input;
+The networks are those of measurements/POOL.parquet that were measured most thoroughly (up to 2,000): `labels` of them
+are drawn, the others are ranked. *pretrained* adds the score of the ranker, fitted to the other spaces, as an input;
 *measured* adds the proxies; *zero-shot* is the ranker without labels. Writes results/adaptation.csv.
 """
 
