@@ -293,6 +293,15 @@ def _count_frozen(subject: Subject) -> None:
         subject.note(f"measured in the precision of the weights, {float_type(subject.module)}")
     if frozen:
         subject.notes.append(f"{frozen} of {len(parameters)} parameter tensors are frozen and left out of gradients")
+    if names := sorted({type(part).__name__ for part in subject.module.modules() if _sequence_first(part)}):
+        subject.note(
+            f"{', '.join(names)} with batch_first=False: the first axis of the input was taken as the batch; a network "
+            "that wants the sequence first must swap the two itself"
+        )
+
+
+def _sequence_first(part: nn.Module) -> bool:
+    return isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not part.batch_first
 
 
 def _reset(subject: Subject) -> None:

@@ -335,6 +335,20 @@ def test_control_flow_on_values_is_noted() -> None:
     assert any("control flow" in text for text in made.notes)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_layers_that_want_the_sequence_first_are_noted(batch_first: bool) -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.head = nn.LSTM(8, 8, batch_first=batch_first), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.cells(x)[0])
+
+    made = measure(Last(), ["grad_norm"], input_shape=(1, 6, 8), batch=4)
+    assert any("LSTM with batch_first=False" in note for note in made.notes) is not batch_first
+
+
 def test_huge_outputs_are_numbers_or_missing() -> None:
     made = measured(scaled(1e12), VECTOR)
     assert made.missing["fisher"] == "the value is not finite"
