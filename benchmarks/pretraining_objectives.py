@@ -1,6 +1,6 @@
 """What each pretraining objective teaches the graph encoder: Gaussian processes on its embeddings from few labels.
 
-    python -m benchmarks.pretraining_objectives [--corpus FOLDER] [--steps 300] [--seeds 0 1 2] [--objectives statistics]
+    python -m benchmarks.pretraining_objectives [--corpus FOLDER] [--steps 300] [--objectives statistics spectral]
 
 Pretrains one graph encoder per objective, and one with all, on the same corpus for the same number of steps (batches of
 64), then fits a Gaussian process to the embeddings of 20 and 50 labelled networks of each pool and ranks 600 others.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archcast.errors import ConfigError
 from archcast.predictor.consensus import PROXIES
+from archcast.predictor.inputs import as_batch
 from archcast.predictor.prediction import Predictions
-from archcast.predictor.predictor import Predictor
+from archcast.predictor.predictor import POOL_SIZE, Predictor
 
 if TYPE_CHECKING:
     from archcast.proxies.scoring import ProxyScores
@@ -35,11 +37,24 @@ def predict(
         proxies: zero-cost proxies to measure first, on a batch of noise: `none`, `fast` or `full`. They sharpen the
             order of 16 or more networks of an unfamiliar space, and cost .1 to some seconds a network.
         jobs: processes that measure.
+
+    Raises:
+        ConfigError: proxies for fewer than 16 networks, or another choice than the three.
     """
     loaded = _load(str(predictor), _made(Path(predictor) / "config.json"))
     loaded.input_shape = input_shape
-    measured = None if proxies == "none" else _measured(networks, proxies, input_shape, jobs)
-    return loaded.predict(networks, task=task, measured=measured)
+    if proxies == "none":
+        return loaded.predict(networks, task=task)
+    if proxies not in ("fast", "full"):
+        raise ConfigError(f"proxies={proxies!r}: choose none, fast or full")
+    batch, names = as_batch(networks, input_shape)
+    if len(batch) < POOL_SIZE:  # said before minutes are spent on measuring
+        raise ConfigError(
+            f"{len(batch)} networks are too few for proxies, which rank networks among themselves: give {POOL_SIZE} or "
+            "more, or leave proxies out"
+        )
+    measured = _measured(networks, proxies, input_shape, jobs)
+    return loaded.predict(replace(batch, names=names), task=task, measured=measured)
 
 
 def _measured(networks: Any, proxies: str, input_shape: tuple[int, ...] | None, jobs: int) -> ProxyScores:
@@ -47,8 +62,6 @@ def _measured(networks: Any, proxies: str, input_shape: tuple[int, ...] | None, 
     from archcast.proxies.proxy import chosen
     from archcast.proxies.scoring import score
 
-    if proxies not in ("fast", "full"):
-        raise ConfigError(f"proxies={proxies!r}: choose none, fast or full")
     names = [proxy.name for proxy in chosen(proxies) if proxy.name in PROXIES]
     return score(networks, names, input_shape=input_shape, jobs=jobs)
 

@@ -95,3 +95,20 @@ def test_the_built_in_predictor(name: str, unseen: Sample) -> None:
     forecast = archcast.predict(unseen.specs, predictor=name)
     assert np.corrcoef(np.argsort(np.argsort(forecast.scores)), np.argsort(np.argsort(unseen.scores)))[0, 1] > 0.7
     assert (forecast.familiarity > 0.5).all()
+
+
+def test_proxies_sharpen_a_pool_of_a_strange_space() -> None:
+    space = archcast.get_space("mini-cells")
+    rng = np.random.default_rng(0)
+    specs = [f"mini-cells:{space.sample(rng)}" for _ in range(16)]
+    plain, measured = (archcast.predict(specs, proxies=proxies) for proxies in ("none", "fast"))
+    assert measured.names == plain.names
+    assert not np.array_equal(measured.scores, plain.scores)
+    np.testing.assert_array_equal(measured.familiarity, plain.familiarity)
+
+
+def test_proxies_for_too_few_networks_are_refused_before_measuring(unseen: Sample) -> None:
+    with pytest.raises(ArchcastError, match="15 networks are too few for proxies"):
+        archcast.predict(unseen.specs[:15], proxies="full")
+    with pytest.raises(ArchcastError, match="choose none, fast or full"):
+        archcast.predict(unseen.specs, proxies="many")
