@@ -88,7 +88,7 @@ def transfer() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
-        found = {method: part.spearman for method, part in rows.groupby("method")}
+        found = {str(method): part.spearman for method, part in rows.groupby("method")}
         if "archcast" not in found:
             continue
         own = _spread(found["archcast"])

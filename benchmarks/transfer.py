@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--without-relatives", action="store_true")
     options = parser.parse_args()
     path = FOLDER / f"transfer{'_without_relatives' if options.without_relatives else ''}.csv"
-    lines = [] if options.again or not path.is_file() else pd.read_csv(path).dropna(subset="seed").to_dict("records")
+    lines: list[dict[Any, Any]] = []
+    if path.is_file() and not options.again:
+        lines = pd.read_csv(path).dropna(subset="seed").to_dict("records")
     done = {(line["pool"], int(line["seed"])) for line in lines}
     wanted: dict[tuple[str, int], list[str]] = {}
     for seed, space in product(options.seeds, options.spaces):
