@@ -107,6 +107,21 @@ def transfer() -> str:
     return "\n".join(lines)
 
 
+def adaptation() -> str:
+    """A line per space: a few labels, with and without proxies."""
+    table = pd.read_csv(RESULTS / "adaptation.csv")
+    sizes = sorted(table.labels.unique())
+    heads = [f"{size} labels | {size} labels and proxies" for size in sizes]
+    lines = [f"| measured networks of | no label | {' | '.join(heads)} |", "|---" * (2 + 2 * len(sizes)) + "|"]
+    for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
+        cells = [_short(rows[rows.start == "zero-shot"].spearman.median())]
+        for size in sizes:
+            found = rows[rows.labels == size]
+            cells += [_spread(found[found.start == start].spearman) for start in ("labels", "measured")]
+        lines.append(f"| {pool}, {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def coverage() -> str:
     trained = pd.read_csv(RESULTS / "intervals.csv")
     unseen = pd.read_csv(RESULTS / "coverage.csv")
@@ -201,6 +216,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "few-shot": few_shot,
         "zero-shot": zero_shot,
         "transfer": transfer,
+        "adaptation": adaptation,
         "coverage": coverage,
         "capture": capture,
         "speed": speed,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from archcast.datasets.cache import graph_recipe
 from archcast.datasets.corpus_shards import HashArray, Material, Shard, write_shard
 from archcast.datasets.corpus_sources import RANDOM, Part, checked_sources, make, random_parts, space_parts, zoo_parts
 from archcast.errors import ConfigError, DataError
+from archcast.workers import prepare_worker
 
 MANIFEST: Final = "corpus.json"
 FORMAT: Final = 1
@@ -195,16 +195,11 @@ def _workers(jobs: int) -> Iterator[Callable[[Part], Maker]]:
     if jobs == 1:
         yield lambda part: partial(make, part)
         return
-    executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
+    executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker)
     try:
         yield lambda part: executor.submit(make, part).result
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    """Processes work side by side, so each gets one thread; torch, where it is needed, reads this when imported."""
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

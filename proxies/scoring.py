@@ -21,6 +21,7 @@ from archcast.graphs.tracing import trace
 from archcast.proxies.measurement import BATCH, Measurements, measure
 from archcast.proxies.proxy import chosen
 from archcast.proxies.store import MeasurementStore, measurement_key
+from archcast.workers import prepare_worker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,14 +121,10 @@ def _measured(networks: Sequence[Any], settings: _Settings, jobs: int) -> Iterat
         for index, network in enumerate(networks):
             yield index, _measure_one(network, settings)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker) as pool:
         futures = {pool.submit(_measure_one, network, settings): index for index, network in enumerate(networks)}
         for future in as_completed(futures):
             yield futures[future], future.result()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def _measure_one(network: Any, settings: _Settings) -> Measurements | str:
