@@ -10,8 +10,11 @@ similarity_k is the correlation of the two pools' amplitudes (how much each feat
 The prior averages capacity laws (`archcast.encoders.capacity_features`) over plausible exponents: the worth of
 parameters, of outputs, of both, of what the signal reaches, and the mean log MACs of a layer. Unlike total MACs or
 parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for. Where
-graph encoders (`archcast.predictor.graph_ranker`) rank the pool too, they join the prior with half its weight: no
-source tells there, and the two err in different pools.
+graph encoders (`archcast.predictor.graph_ranker`) rank the pool too, they join the prior,
+
+    prior + GRAPH_SHARE max(0, rho)^2 graphs,    rho = Spearman's correlation of prior and graphs,
+
+for the two err in different pools; where they contradict each other the encoders are far from home, and are not heard.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from archcast.encoders.features import FEATURE_NAMES
 from archcast.encoders.pool import Pool
@@ -33,8 +37,8 @@ PRIOR: Final = (
     "capacity/log_all P0.3 E0.1", "capacity/log_all P0.1 E0.3", "capacity/log_mixed P0.2 E0.2",
     "capacity/log_signal P0.2 E0.2", "total/mean_log_macs",
 )  # fmt: skip
-GRAPH_SHARE: Final = 0.5
-"""Weight of graph encoders beside the prior, both in units of their spread inside the pool."""
+GRAPH_SHARE: Final = 0.75
+"""Weight of graph encoders that agree with the prior, both in units of their spread inside the pool."""
 
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
@@ -94,7 +98,8 @@ class PoolRanker:
         trust = self.similarities(pool) ** _SHARPNESS
         prior = _prior(relative, None if among is not None else pool)
         if graphs is not None:
-            prior = prior + GRAPH_SHARE * graphs
+            agreement = max(_correlation(rankdata(prior), rankdata(graphs)), 0.0)
+            prior = prior + GRAPH_SHARE * agreement**2 * graphs
             prior /= max(float(prior.std()), 1e-9)
         if trust.max(initial=0.0) <= 0:
             return prior
