@@ -57,6 +57,19 @@ def test_where_nothing_is_alike_the_prior_ranks(ranker: PoolRanker) -> None:
     assert kendalltau(ranker.scores(features, pool), features[:, PRIOR_COLUMNS[0]]).statistic == pytest.approx(1)
 
 
+def test_graph_encoders_join_the_prior_where_they_agree_with_it(ranker: PoolRanker) -> None:
+    features = np.ones((60, len(FEATURE_NAMES)), np.float32)
+    features[:, PRIOR_COLUMNS] = np.random.default_rng(0).permutation(60)[:, None] * 0.5
+    pool = Pool.of(features)
+    alone = ranker.scores(features, pool)
+    other = np.random.default_rng(1).normal(size=60)
+    agreeing = alone + 0.5 * other
+    agreeing = (agreeing - agreeing.mean()) / agreeing.std()
+    together = ranker.scores(features, pool, agreeing)
+    assert kendalltau(together, other).statistic > kendalltau(alone, other).statistic + 0.02
+    np.testing.assert_allclose(ranker.scores(features, pool, -agreeing), alone, atol=1e-9)
+
+
 def test_a_pool_without_variation_is_all_equal(ranker: PoolRanker) -> None:
     features = np.ones((5, len(FEATURE_NAMES)), np.float32)
     np.testing.assert_array_equal(ranker.scores(features, Pool.of(features)), 0)
