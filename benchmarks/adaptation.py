@@ -1,6 +1,6 @@
 """A few labels of an unseen space: alone, with the ranker of other spaces, and with zero-cost proxies.
 
-    python -m benchmarks.adaptation [--labels 20 50 100] [--seeds 0 1 2] [--pools nasbench201 ...]
+    python -m benchmarks.adaptation [--labels 20 50] [--seeds 0 1 2] [--pools nasbench201 ...]
 
 The networks are those of measurements/POOL.parquet that were measured most thoroughly (up to 2,000): `labels` of them
 are drawn, the others are ranked. *pretrained* adds the score of the ranker, fitted to the other spaces, as an input;
@@ -52,7 +52,7 @@ def measured_networks(name: str, specs: tuple[str, ...]) -> tuple[NDArray[np.int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", nargs="+", type=int, default=[20, 50, 100])
+    parser.add_argument("--labels", nargs="+", type=int, default=[20, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--pools", nargs="+", default=list(POOLS), choices=list(POOLS), metavar="POOL")
     options = parser.parse_args()
