@@ -12,7 +12,7 @@ parameters, of outputs, of both, of what the signal reaches, and the mean log MA
 parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for. Where
 graph encoders (`archcast.predictor.graph_ranker`) rank the pool too, they join the prior,
 
-    prior + GRAPH_SHARE max(0, rho)^2 graphs,    rho = Spearman's correlation of prior and graphs,
+    prior + GRAPH_SHARE max(0, rho)^4 graphs,    rho = Spearman's correlation of prior and graphs,
 
 for the two err in different pools; where they contradict each other the encoders are far from home, and are not heard.
 """
@@ -99,7 +99,7 @@ class PoolRanker:
         prior = _prior(relative, None if among is not None else pool)
         if graphs is not None:
             agreement = max(_correlation(rankdata(prior), rankdata(graphs)), 0.0)
-            prior = prior + GRAPH_SHARE * agreement**2 * graphs
+            prior = prior + GRAPH_SHARE * agreement**_SHARPNESS * graphs
             prior /= max(float(prior.std()), 1e-9)
         if trust.max(initial=0.0) <= 0:
             return prior
