@@ -194,6 +194,8 @@ def speed() -> str:
 def _spread(values: pd.Series[float]) -> str:
     if values.empty:
         return "-"
+    if len(values) == 1:
+        return f"**{_short(values.iloc[0])}**"
     return f"**{_short(values.median())}** [{_short(values.min())}, {_short(values.max())}]"
 
 
