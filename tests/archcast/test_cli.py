@@ -126,7 +126,10 @@ def test_unknown_config_keys_are_refused(run: Callable[..., SimpleNamespace], tm
 def test_predict_prints_a_table(run: Callable[..., SimpleNamespace], forecast: dict[str, Any], tmp_path: Path) -> None:
     done = run("predict", "a", "b", "--task", "svhn", "--input-shape", "1x3x32x32", "--csv", str(tmp_path / "f.csv"))
     assert done.code == 0
-    assert forecast == {"networks": ["a", "b"], "task": "svhn", "predictor": "base", "input_shape": (1, 3, 32, 32)}
+    assert forecast == {
+        "networks": ["a", "b"], "task": "svhn", "predictor": "base", "input_shape": (1, 3, 32, 32), "proxies": "none",
+        "jobs": 1,
+    }  # fmt: skip
     assert "value %" in done.out
     assert "3.50 M" in done.out
     assert "2 x Fancy" in done.out
