@@ -14,16 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 from tqdm import tqdm
 
 from archcast.datasets.benchmark import load_benchmark
-from archcast.encoders.features import encode
 from archcast.predictor.predictor import Predictor
-from archcast.predictor.pretraining import PER_SPACE, SPACES, TASK, training_rows
+from archcast.predictor.pretraining import TASK, Sources, labelled_sources
 from archcast.predictor.ranker import PoolRanker
-from archcast.proxies.tables import load_measurements
+from benchmarks.measured_networks import thoroughly_measured
 
 OUTPUT = Path(__file__).parent / "results" / "adaptation.csv"
 POOLS = {
@@ -39,28 +37,13 @@ POOLS = {
 STARTS = ("labels", "pretrained", "measured", "pretrained, measured")
 
 
-def measured_networks(name: str, specs: tuple[str, ...]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """Rows of the benchmark that were measured most thoroughly, and their scores by proxy."""
-    table = load_measurements(name)
-    row_of = {spec: row for row, spec in enumerate(specs)}
-    scores = np.asarray(table.scores, np.float64)
-    count = np.isfinite(scores).sum(axis=1)
-    kept = [i for i, spec in enumerate(table.specs) if spec in row_of and count[i] >= 0.9 * count.max()]
-    rows = np.asarray([row_of[table.specs[i]] for i in kept], dtype=np.int64)
-    return rows, {proxy: scores[kept, number] for number, proxy in enumerate(table.names)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", nargs="+", type=int, default=[20, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--pools", nargs="+", default=list(POOLS), choices=list(POOLS), metavar="POOL")
     options = parser.parse_args()
-    sources = {}
-    for name in SPACES:
-        benchmark = load_benchmark(name, task=TASK)
-        rows = training_rows(benchmark, PER_SPACE)
-        sources[name] = (encode(benchmark.graphs(rows)), benchmark.scores[rows])
+    sources = labelled_sources()
     records: list[dict[str, object]] = []
     for name in tqdm(options.pools, "pools"):
         records += pool_lines(name, sources, options.labels, options.seeds)
@@ -69,13 +52,11 @@ def main() -> None:
     print(table.pivot_table(index=["pool", "labels"], columns="start", values="spearman", aggfunc="median").round(3))
 
 
-def pool_lines(
-    name: str, sources: dict[str, tuple[NDArray[np.float32], NDArray[np.float64]]], sizes: list[int], seeds: list[int]
-) -> list[dict[str, object]]:
+def pool_lines(name: str, sources: Sources, sizes: list[int], seeds: list[int]) -> list[dict[str, object]]:
     space, task = POOLS[name]
     benchmark = load_benchmark(space, task)
     ranker = PoolRanker.fit({other: pair for other, pair in sources.items() if other != space})
-    rows, columns = measured_networks(name, benchmark.specs)
+    rows, columns = thoroughly_measured(name, benchmark.specs, share=0.9)
     graphs, labels = benchmark.graphs(rows), benchmark.scores[rows]
     records: list[dict[str, object]] = []
     for size in sizes:

@@ -42,10 +42,10 @@ from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.graph_training import RankingPool, train_graph_ranker
-from archcast.predictor.pretraining import SPACES, TASK, family_of, ranking_pools, training_rows
+from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources, ranking_pools
 from archcast.predictor.ranker import PoolRanker
 from archcast.proxies.tables import FOLDER as MEASUREMENTS
-from archcast.proxies.tables import load_measurements
+from benchmarks.measured_networks import thoroughly_measured
 
 FOLDER = Path(__file__).parent / "results"
 CONFIG = Path(__file__).parent.parent / "configs" / "base.yaml"
@@ -65,14 +65,9 @@ FloatArray = NDArray[np.float64]
 
 
 @lru_cache(1)
-def sources(seed: int) -> dict[str, tuple[NDArray[np.float32], FloatArray]]:
-    """Features and labels of the training networks of each source space."""
-    found = {}
-    for space in SPACES:
-        benchmark = load_benchmark(space, TASK)
-        rows = training_rows(benchmark, seed=seed)
-        found[space] = (encode(benchmark.graphs(rows)), benchmark.scores[rows])
-    return found
+def sources(seed: int) -> Sources:
+    """What the ranker on features learns from; read once for all families of a seed."""
+    return labelled_sources(seed=seed)
 
 
 def fitted(family: str, without: str | None, seed: int) -> tuple[PoolRanker, GraphRanker]:
@@ -110,16 +105,9 @@ def measured(
     benchmark: Benchmark, table_name: str, rankers: tuple[PoolRanker, GraphRanker]
 ) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
     """Scores with and without measurements of the most thoroughly measured networks, and their rows."""
-    table = load_measurements(table_name)
-    names = [name for name in PROXIES if name in table.names]
-    columns = np.stack([table.column(name) for name in names], axis=1).astype(np.float64)
-    row_of = {spec: row for row, spec in enumerate(benchmark.specs)}
-    count = np.isfinite(columns).sum(axis=1)
-    known = [i for i, spec in enumerate(table.specs) if spec in row_of and count[i] == count.max()]
-    rows = np.asarray([row_of[table.specs[i]] for i in known], dtype=np.int64)
+    rows, columns = thoroughly_measured(table_name, benchmark.specs, PROXIES)
     own = structural(benchmark, rows, rankers)["archcast"]
-    together = consensus(own, dict(zip(names, columns[known].T, strict=True)))
-    return {"archcast, measured": together, "archcast, not measured": own}, rows
+    return {"archcast, measured": consensus(own, columns), "archcast, not measured": own}, rows
 
 
 def one_family(spaces: Sequence[str], seed: int, networks: int, without_relatives: bool) -> list[dict[str, Any]]:

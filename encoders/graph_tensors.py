@@ -22,6 +22,7 @@ from archcast.encoders.node_table import NodeTable
 from archcast.errors import GraphError
 from archcast.graphs.graph import GraphBatch, IntArray
 from archcast.graphs.hashing import input_slots
+from archcast.proxies.signed_log import signed_log
 
 _CHUNK = 1024  # graphs per pass over paths: large enough to amortise a level, small enough for the cache
 
@@ -177,7 +178,7 @@ def standardised(measured: NDArray[np.floating]) -> NDArray[np.float32]:
         if not known.any():
             continue
         unit = np.quantile(size, 0.05) if len(size) else 1.0
-        logs = np.sign(raw[known]) * np.log1p(np.abs(raw[known]) / unit)
+        logs = signed_log(raw[known], unit)
         spread = logs.std()
         scaled = (logs - logs.mean()) / spread if spread > 1e-9 else np.zeros_like(logs)
         result[known, column] = np.clip(scaled, -6, 6)

@@ -25,6 +25,11 @@ def rank_gauss(values: FloatArray) -> FloatArray:
     return np.asarray(norm.ppf((rankdata(values) - 0.5) / max(len(values), 1)))
 
 
+def standardised(values: FloatArray) -> FloatArray:
+    """`[n]` scores in units of their spread, of zero mean; zeros where all are equal."""
+    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
+
+
 @dataclass(frozen=True)
 class ValueMap:
     """Piecewise linear, rising map from scores to values.

@@ -12,13 +12,14 @@ places last counts far more than what it places first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import DataError
+from archcast.predictor.calibration import standardised
+from archcast.predictor.measured_inputs import Measured, as_columns
 from archcast.proxies.aggregate import MEMBERS, ranks
 
 FloatArray = NDArray[np.float64]
@@ -30,32 +31,25 @@ _ROUNDS: Final = 3
 _STRENGTH: Final = 4.0
 
 
-def consensus(structural: FloatArray, measured: Mapping[str, FloatArray]) -> FloatArray:
+def consensus(structural: FloatArray, measured: Measured) -> FloatArray:
     """`[n]` scores of a pool from the predictor's own `[n]` and from measured ones.
 
     Args:
         structural: scores without measurements.
-        measured: proxy -> `[n]` scores, higher is better, NaN where missing. Those of `PROXIES` are used, the others
+        measured: scores of proxies, higher is better, NaN where missing. Those of `PROXIES` are used, the others
             ignored; a proxy that tells no two networks apart has no vote.
 
     Raises:
         DataError: a column of another length, or none of `PROXIES`.
     """
-    used = {name: np.asarray(measured[name], np.float64) for name in PROXIES if name in measured}
+    given = as_columns(measured, len(structural))
+    used = [given[name] for name in PROXIES if name in given]
     if not used:
         raise DataError(f"none of {', '.join(PROXIES)} was measured; measure some of them, or leave measured out")
-    for name, column in used.items():
-        if column.shape != structural.shape:
-            raise DataError(f"{name} has shape {column.shape} for {len(structural)} networks; give one score each")
-    columns = np.stack([_standard(np.log(ranks(column) / len(column))) for column in used.values()], axis=1)
-    ordered = np.stack([_standard(ranks(column)) for column in columns.T], axis=1)
-    own = agreed = _standard(structural)
+    columns = np.stack([standardised(np.log(ranks(column) / len(column))) for column in used], axis=1)
+    ordered = np.stack([standardised(ranks(column)) for column in columns.T], axis=1)
+    own = agreed = standardised(structural)
     for _ in range(_ROUNDS):
-        votes = np.maximum(_standard(ranks(agreed)) @ ordered / len(agreed), 0)
-        agreed = _standard(own + _STRENGTH / len(votes) * (columns @ votes))
+        votes = np.maximum(standardised(ranks(agreed)) @ ordered / len(agreed), 0)
+        agreed = standardised(own + _STRENGTH / len(votes) * (columns @ votes))
     return agreed
-
-
-def _standard(values: FloatArray) -> FloatArray:
-    centred = values - values.mean()
-    return np.asarray(centred / max(float(centred.std()), 1e-12))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from archcast.errors import BundleError
 from archcast.graphs.graph import GraphBatch
+from archcast.predictor.calibration import standardised
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,10 +59,7 @@ class GraphRanker:
                 for row, (encoder, head) in zip(found, self._modules, strict=True):
                     embeddings = encode_shared(encoder.to(device), tensors)  # type: ignore[arg-type]
                     row[start : start + len(part)] = head.to(device)(embeddings)[:, 0].double().cpu().numpy()
-        found -= found.mean(axis=1, keepdims=True)
-        mean = (found / np.maximum(found.std(axis=1, keepdims=True), 1e-9)).mean(axis=0)
-        result: FloatArray = mean / max(float(mean.std()), 1e-9)
-        return result
+        return standardised(np.mean([standardised(row) for row in found], axis=0))
 
     @cached_property
     def _modules(self) -> list[tuple[nn.Module, nn.Module]]:

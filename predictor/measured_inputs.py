@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import ConfigError, DataError
+from archcast.proxies.signed_log import signed_log
 
 if TYPE_CHECKING:
     from archcast.proxies.scoring import ProxyScores
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Measured = Union["ProxyScores", Mapping[str, FloatArray], None]
 """Scores of networks by `archcast.proxies.score`, or name -> `[n]` scores; None where nothing was measured."""
-
-_UNIT: Final = 1e-6  # far below any score that means something, so that the logarithm is even in all units
 
 
 def as_columns(measured: Measured, count: int) -> dict[str, FloatArray]:
@@ -56,7 +55,7 @@ class MeasuredInputs:
         Raises:
             DataError: none does.
         """
-        logs = {name: _log(values) for name, values in columns.items()}
+        logs = {name: signed_log(values) for name, values in columns.items()}
         finite = {name: values[np.isfinite(values)] for name, values in logs.items()}
         floors = {name: float(values.min()) for name, values in finite.items() if len(values) and np.ptp(values) > 0}
         if not floors:
@@ -74,9 +73,5 @@ class MeasuredInputs:
                 f"this predictor was fitted with measured {', '.join(self.names)}; {', '.join(absent)} "
                 "is not there: measure the networks in the same way and pass measured="
             )
-        logs = np.stack([_log(columns[name]) for name in self.names], axis=1)
+        logs = np.stack([signed_log(columns[name]) for name in self.names], axis=1)
         return np.where(np.isfinite(logs), logs, self.floors)
-
-
-def _log(values: FloatArray) -> FloatArray:
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values) / _UNIT))

@@ -24,7 +24,7 @@ from archcast.encoders.pool import Pool
 from archcast.errors import ConfigError, DataError, NotFittedError
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.blend import Blend, fit_blend
-from archcast.predictor.calibration import ValueMap, conformal_factor
+from archcast.predictor.calibration import ValueMap, conformal_factor, standardised
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.graph_ranker import GraphRanker
@@ -239,7 +239,7 @@ class Predictor:
         if among is None:
             mixed = share * own + (1 - share) * relative
             return mixed, mixed
-        mixed = share * _standard(own) + (1 - share) * _standard(relative)
+        mixed = share * standardised(own) + (1 - share) * standardised(relative)
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
         return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
@@ -257,7 +257,7 @@ class Predictor:
             raise ConfigError(
                 f"measured statistics rank networks among themselves: give {POOL_SIZE} or more, or pool='query'"
             )
-        return consensus(scores, as_columns(measured, len(scores)))
+        return consensus(scores, measured)
 
     def _bounds(self) -> tuple[float, float]:
         """The least and the greatest value the task's unit has."""
@@ -402,7 +402,3 @@ def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
 def _trust(familiarity: FloatArray) -> FloatArray:
     """Share of a network's own score, from 0 for strange networks to 1 for known ones."""
     return np.clip((familiarity - _STRANGE) / (_KNOWN - _STRANGE), 0.0, 1.0)
-
-
-def _standard(values: FloatArray) -> FloatArray:
-    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))

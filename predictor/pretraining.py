@@ -22,6 +22,8 @@ from archcast.predictor.ranker import PoolRanker
 if TYPE_CHECKING:
     from archcast.predictor.graph_training import RankingPool
 
+Sources = dict[str, tuple[NDArray[np.float32], NDArray[np.float64]]]
+
 SPACES = ("nasbench201", "nasbench101", "nas-bench-macro", "nats-sss")
 """Spaces with CIFAR-10 labels that the base predictor learns from."""
 
@@ -40,6 +42,22 @@ FAMILIES = {
 def training_rows(benchmark: Benchmark, per_space: int = PER_SPACE, seed: int = 0) -> NDArray[np.int64]:
     """Positions of the networks of `benchmark` that `pretrain` learns from; all others are held out."""
     return np.random.default_rng(seed).permutation(len(benchmark))[:per_space].astype(np.int64)
+
+
+def labelled_sources(
+    spaces: Sequence[str] = SPACES,
+    per_space: int = PER_SPACE,
+    seed: int = 0,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Sources:
+    """Features and labels of the training networks of each space, as `PoolRanker.fit` takes them."""
+    sources: Sources = {}
+    for name in spaces:
+        benchmark = load_benchmark(name, task=TASK)
+        rows = training_rows(benchmark, per_space, seed)
+        sources[name] = (encode(benchmark.graphs(rows)), benchmark.scores[rows])
+        on_step(f"graphs of {name}")
+    return sources
 
 
 def family_of(space: str) -> str:
@@ -96,12 +114,7 @@ def pretrain(
         raise ConfigError(f"cannot pretrain on {spaces!r}; choose among {list(SPACES)}, each once")
     if per_space < MIN_LABELS:
         raise ConfigError(f"per_space={per_space}: take at least {MIN_LABELS} networks of each space")
-    sources = {}
-    for name in spaces:
-        benchmark = load_benchmark(name, task=TASK)
-        rows = training_rows(benchmark, per_space, seed)
-        sources[name] = (encode(benchmark.graphs(rows)), benchmark.scores[rows])
-        on_step(f"graphs of {name}")
+    sources = labelled_sources(spaces, per_space, seed, on_step)
     features = np.concatenate([pair[0] for pair in sources.values()])
     labels = np.concatenate([pair[1] for pair in sources.values()])
     predictor = Predictor()

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from archcast.datasets.atomic import atomic_path
 from archcast.errors import DataError, MissingDataError
+from archcast.proxies.signed_log import SMALLEST, signed_log
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "measurements"
 """Where the tables of the benchmarks are, in a checkout."""
 
-_SMALLEST = 1e-6
 _NODE = "node:"
 
 
@@ -59,13 +59,13 @@ class MeasurementTable:
 
 def compress(values: NDArray[Any]) -> NDArray[np.float16]:
     """sign(x) log(1 + |x| / 1e-6): float16 then keeps about two digits of anything from 1e-6 to 1e22."""
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values) / _SMALLEST), dtype=np.float16)
+    return signed_log(values).astype(np.float16)
 
 
 def expand(values: NDArray[np.float16]) -> NDArray[np.float32]:
     """The inverse of `compress`."""
     wide = values.astype(np.float64)
-    return np.asarray(np.sign(wide) * np.expm1(np.abs(wide)) * _SMALLEST, dtype=np.float32)
+    return np.asarray(np.sign(wide) * np.expm1(np.abs(wide)) * SMALLEST, dtype=np.float32)
 
 
 def write_table(path: Path, table: MeasurementTable) -> None:
