@@ -8,7 +8,9 @@ the four spaces of `archcast.predictor.pretraining.SPACES`, graph encoders from 
 space itself, and other spaces of the same networks, are left out of both. Where measurements/POOL.parquet exists the
 measured networks are ranked a second time with their zero-cost proxies; the best training-free aggregate of the same
 statistics (from results/proxy_correlation.csv) stands beside them. Nothing of the space, labelled or not, is seen
-beyond the pool being ranked. Finished spaces are kept in the CSV; `--again` starts anew.
+beyond the pool being ranked. Finished spaces are kept in the CSV; `--again` starts anew. Graph encoders, which take
+most of the time, are kept in `--encoders` and reused there, also with `--again`: leave the folder behind when their
+training changes.
 
 Cells of TransNAS-Bench-101 micro resemble those of NAS-Bench-201; `--without-relatives` leaves NAS-Bench-201 out for
 them and writes results/transfer_without_relatives.csv.
@@ -17,6 +19,7 @@ them and writes results/transfer_without_relatives.csv.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores, not threads
@@ -32,12 +35,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 from scipy.stats import kendalltau, rankdata, spearmanr
 from tqdm import tqdm
 
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode, feature_column
 from archcast.encoders.pool import Pool
+from archcast.predictor import graph_bundle
 from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.graph_ranker import GraphRanker
@@ -70,12 +75,25 @@ def sources(seed: int) -> Sources:
     return labelled_sources(seed=seed)
 
 
-def fitted(family: str, without: str | None, seed: int) -> tuple[PoolRanker, GraphRanker]:
+def fitted(family: str, without: str | None, seed: int, encoders: Path) -> tuple[PoolRanker, GraphRanker]:
     """Both rankers without a family of spaces, and without a relative of it."""
-    out = {family, without}
+    out = {family} if without is None else {family, without}
     known = {name: pair for name, pair in sources(seed).items() if family_of(name) not in out}
-    taught = [pool for pool in all_pools(seed) if pool.family not in out]
-    return PoolRanker.fit(known), train_graph_ranker(taught, seed=seed)
+    return PoolRanker.fit(known), graph_ranker(sorted(out), seed, encoders)
+
+
+def graph_ranker(out: Sequence[str], seed: int, encoders: Path) -> GraphRanker:
+    """Graph encoders trained without some families, from `encoders` if they were trained before."""
+    folder = encoders / f"without-{'-'.join(out)}-{seed}"
+    if (folder / "config.json").is_file():
+        return graph_bundle.read(
+            folder, json.loads((folder / "config.json").read_text()), load_file(folder / graph_bundle.FILE)
+        )
+    ranker = train_graph_ranker([pool for pool in all_pools(seed) if pool.family not in out], seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    graph_bundle.write(ranker, folder)
+    (folder / "config.json").write_text(json.dumps(graph_bundle.describe(ranker)))
+    return ranker
 
 
 @lru_cache(1)
@@ -110,10 +128,12 @@ def measured(
     return {"archcast, measured": consensus(own, columns), "archcast, not measured": own}, rows
 
 
-def one_family(spaces: Sequence[str], seed: int, networks: int, without_relatives: bool) -> list[dict[str, Any]]:
+def one_family(
+    spaces: Sequence[str], seed: int, networks: int, without_relatives: bool, encoders: Path
+) -> list[dict[str, Any]]:
     """All lines of spaces of one family and a seed."""
     relative = RELATIVES.get(spaces[0]) if without_relatives else None
-    rankers = fitted(family_of(spaces[0]), relative, seed)
+    rankers = fitted(family_of(spaces[0]), relative, seed, encoders)
     records = []
     pairs = [(space, task) for space in spaces for task in TASKS[space]]
     for space, task in pairs:
@@ -144,6 +164,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="SPACE")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--encoders", type=Path, default=Path("out/transfer"))
     parser.add_argument("--without-relatives", action="store_true")
     options = parser.parse_args()
     path = FOLDER / f"transfer{'_without_relatives' if options.without_relatives else ''}.csv"
@@ -157,7 +178,7 @@ def main() -> None:
             wanted.setdefault((family_of(space), seed), []).append(space)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         futures = [
-            pool.submit(one_family, spaces, seed, options.networks, options.without_relatives)
+            pool.submit(one_family, spaces, seed, options.networks, options.without_relatives, options.encoders)
             for (_, seed), spaces in wanted.items()
         ]
         for future in tqdm(as_completed(futures), "families", len(futures)):
