@@ -32,7 +32,8 @@ from archcast.encoders.graph_tensors import GraphTensors
 from archcast.encoders.pretraining import PretrainConfig, load_encoders, pretrain
 from archcast.encoders.pretraining_data import PretrainingData
 from archcast.predictor.calibration import rank_gauss
-from archcast.predictor.gaussian_process import GaussianProcessHead
+from archcast.predictor.heads.gaussian_process import GaussianProcessHead
+from archcast.predictor.heads.networks import Networks
 from benchmarks.adaptation import POOLS
 
 RESULT = Path(__file__).parent / "results" / "pretraining_objectives.csv"
@@ -109,8 +110,8 @@ def ranked(columns: NDArray[np.float64], scores: NDArray[np.float64], labels: in
     """Spearman correlation of a process fitted to `labels` networks on the others."""
     order = np.random.default_rng(seed).permutation(len(scores))
     train, test = order[:labels], order[labels:]
-    head = GaussianProcessHead.fit(columns[train], rank_gauss(scores[train]))
-    return float(spearmanr(head.predict(columns[test]), scores[test]).statistic)
+    head = GaussianProcessHead.fit(Networks(columns[train]), rank_gauss(scores[train]))
+    return float(spearmanr(head.predict(Networks(columns[test])), scores[test]).statistic)
 
 
 if __name__ == "__main__":

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archcast.predictor.calibration import rank_gauss
-from archcast.predictor.gaussian_process import GaussianProcessHead
-from archcast.predictor.gbdt import GBDTHead
-from archcast.predictor.ridge import RidgeHead
+from archcast.predictor.heads.gaussian_process import GaussianProcessHead
+from archcast.predictor.heads.gbdt import GBDTHead
+from archcast.predictor.heads.networks import Head, Networks
+from archcast.predictor.heads.ridge import RidgeHead
 
 FloatArray = NDArray[np.float64]
 
 
-class Head(Protocol):
-    """A fitted regressor from features to normal scores."""
-
-    def predict(self, features: FloatArray) -> FloatArray: ...
-
-
-HEADS: dict[str, Callable[[FloatArray, FloatArray, int, int], Head]] = {
-    "gp": lambda rows, targets, seed, measured: GaussianProcessHead.fit(rows, targets, seed=seed, measured=measured),
-    "gbdt": lambda rows, targets, seed, _: GBDTHead.fit(rows, targets, seed=seed),
-    "ridge": lambda rows, targets, *_: RidgeHead.fit(rows, targets),
-}
-"""Head name -> how to fit it to (features, targets, seed, number of last columns that are measured)."""
+HEADS: dict[str, type[GaussianProcessHead] | type[GBDTHead] | type[RidgeHead]] = {
+    "gp": GaussianProcessHead, "gbdt": GBDTHead, "ridge": RidgeHead,
+}  # fmt: skip
+"""The heads of a blend."""
 
 _THREADS_FROM = 1000
 _PRIOR_WEIGHTS = {"gp": 0.5, "gbdt": 0.5, "ridge": 0.0}
@@ -47,28 +39,26 @@ class Blend:
     heads: dict[str, Head]
     weights: dict[str, float]
 
-    def predict(self, features: FloatArray) -> FloatArray:
-        """`[m]` blended scores of `features` `[m, F]`."""
-        parts = [self.weights[name] * head.predict(features) for name, head in self.heads.items()]
+    def predict(self, networks: Networks) -> FloatArray:
+        """`[m]` blended scores."""
+        parts = [self.weights[name] * head.predict(networks) for name, head in self.heads.items()]
         return np.asarray(np.sum(parts, axis=0))
 
 
 def fit_blend(
-    features: FloatArray,
+    networks: Networks,
     labels: FloatArray,
     groups: NDArray[np.int64],
     *,
     seed: int,
-    measured: int = 0,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Blend, FloatArray]:
     """Fit every head, blended by non-negative least squares on out-of-fold scores, shrunk to fixed weights.
 
     Args:
-        features: `[n, F]`.
+        networks: `[n]` labelled networks.
         labels: `[n]`, higher is better; heads learn their normal scores (`rank_gauss`).
         groups: `[n]` networks of one group stay in one fold (isomorphic duplicates).
-        measured: how many of the last columns are measured statistics.
         on_step: called with the name of each piece of work that is done.
 
     Returns:
@@ -78,15 +68,14 @@ def fit_blend(
 
     # On matrices this small, waking BLAS threads costs several times what they compute.
     with threadpool_limits(1 if len(labels) < _THREADS_FROM else None, user_api="blas"):
-        return _fit_blend(features, labels, groups, seed, measured, on_step)
+        return _fit_blend(networks, labels, groups, seed, on_step)
 
 
 def _fit_blend(
-    features: FloatArray,
+    networks: Networks,
     labels: FloatArray,
     groups: NDArray[np.int64],
     seed: int,
-    measured: int,
     on_step: Callable[[str], None],
 ) -> tuple[Blend, FloatArray]:
     targets = rank_gauss(labels)
@@ -94,11 +83,14 @@ def _fit_blend(
     folds = fold_numbers(groups, 10 if len(labels) < 100 else 5, seed)
     for fold in np.unique(folds):
         train, held = folds != fold, folds == fold
-        for name, fit in HEADS.items():
-            out_of_fold[name][held] = fit(features[train], targets[train], seed, measured).predict(features[held])
+        known, asked = networks.take(train), networks.take(held)
+        for name, head in HEADS.items():
+            out_of_fold[name][held] = head.fit(known, targets[train], seed=seed).predict(asked)
         on_step(f"fold {fold + 1}")
     weights = _weights(out_of_fold, targets)
-    heads = {name: fit(features, targets, seed, measured) for name, fit in HEADS.items() if weights[name] > 0}
+    heads: dict[str, Head] = {
+        name: head.fit(networks, targets, seed=seed) for name, head in HEADS.items() if weights[name] > 0
+    }
     blend = Blend(heads, weights)
     on_step("all labels")
     return blend, np.sum([weights[name] * scores for name, scores in out_of_fold.items()], axis=0)

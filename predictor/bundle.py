@@ -27,15 +27,16 @@ from archcast.encoders.pool import Pool
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.graphs.vocabulary import OPS
 from archcast.predictor import graph_bundle
-from archcast.predictor.blend import Blend, Head
+from archcast.predictor.blend import Blend
 from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
 from archcast.predictor.calibration import ValueMap
-from archcast.predictor.gaussian_process import GaussianProcessHead
-from archcast.predictor.gbdt import GBDTHead, trees_only
+from archcast.predictor.heads.gaussian_process import GaussianProcessHead
+from archcast.predictor.heads.gbdt import GBDTHead, trees_only
+from archcast.predictor.heads.networks import Head
+from archcast.predictor.heads.ridge import RidgeHead
 from archcast.predictor.measured_inputs import MeasuredInputs
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.ranker import PoolRanker
-from archcast.predictor.ridge import RidgeHead
 
 if TYPE_CHECKING:
     from archcast.predictor.predictor import Predictor

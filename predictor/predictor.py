@@ -28,6 +28,7 @@ from archcast.predictor.calibration import ValueMap, conformal_factor, standardi
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.graph_ranker import GraphRanker
+from archcast.predictor.heads.networks import Networks
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.measured_inputs import Measured, MeasuredInputs, as_columns
 from archcast.predictor.neighbourhood import Neighbourhood
@@ -353,8 +354,7 @@ def fit_features(
     prior_pool = None if ranker is None else Pool.of(features)
     measured = MeasuredInputs.of(columns) if columns else None
     inputs = _inputs(features, ranker, prior_pool, measured.columns(columns) if measured and columns else None)
-    width = len(measured.names) if measured else 0
-    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, measured=width, on_step=on_step)
+    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
     value = ValueMap.fit(out_of_fold, labels)
     residuals = labels - value(out_of_fold)
     rows, errors = features.astype(np.float64), np.abs(residuals)
@@ -370,14 +370,14 @@ def fit_features(
 
 def _inputs(
     features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None, measured: FloatArray | None
-) -> FloatArray:
-    """`[n, I]` the features, the ranker's score where there is a prior pool, and what was measured, in this order."""
+) -> Networks:
+    """The features, the ranker's score where there is a prior pool, and what was measured, in this order."""
     parts = [features.astype(np.float64)]
     if ranker is not None and pool is not None:
         parts.append(ranker.scores(features, pool)[:, None])
     if measured is not None:
         parts.append(measured)
-    return np.concatenate(parts, axis=1)
+    return Networks(np.concatenate(parts, axis=1), 0 if measured is None else measured.shape[1])
 
 
 def _groups(batch: GraphBatch, groups: Any) -> NDArray[np.int64]:

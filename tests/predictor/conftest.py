@@ -15,7 +15,7 @@ from archcast.datasets.benchmark import load_benchmark
 from archcast.datasets.spaces import get_space
 from archcast.encoders.features import encode
 from archcast.graphs.graph import GraphBatch
-from archcast.predictor import gbdt
+from archcast.predictor.heads import gbdt
 from archcast.predictor.predictor import Predictor
 from archcast.predictor.ranker import PoolRanker
 

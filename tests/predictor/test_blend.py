@@ -10,16 +10,17 @@ from scipy.stats import kendalltau
 from archcast.predictor import blend as blending
 from archcast.predictor.blend import fit_blend, fold_numbers
 from archcast.predictor.calibration import rank_gauss
+from archcast.predictor.heads.networks import Networks
 
 FloatArray = NDArray[np.float64]
 
 pytestmark = pytest.mark.usefixtures("quick_trees")
 
 
-def toy(count: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+def toy(count: int, seed: int = 0) -> tuple[Networks, FloatArray]:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(count, 8))
-    return features, features[:, 0] + 0.5 * features[:, 1] + rng.normal(0, 0.2, count)
+    return Networks(features), features[:, 0] + 0.5 * features[:, 1] + rng.normal(0, 0.2, count)
 
 
 def alone(count: int) -> NDArray[np.int64]:
@@ -79,7 +80,7 @@ def test_ranks_unseen_rows() -> None:
 def test_out_of_fold_scores_of_random_labels_know_nothing() -> None:
     """Scores of heads that had seen the label would agree with it strongly: ridge alone does at tau > 0.9."""
     rng = np.random.default_rng(0)
-    features, labels = rng.normal(size=(120, 60)), rng.normal(size=120)
+    features, labels = Networks(rng.normal(size=(120, 60))), rng.normal(size=120)
     blend, out_of_fold = fit_blend(features, labels, alone(120), seed=0)
     assert kendalltau(blend.predict(features), labels).statistic > 0.3
     assert abs(kendalltau(out_of_fold, labels).statistic) < 0.15
@@ -88,7 +89,7 @@ def test_out_of_fold_scores_of_random_labels_know_nothing() -> None:
 def test_duplicates_in_one_group_do_not_leak() -> None:
     """Each row thrice with one random label: only the groups keep a copy's label out of training."""
     rng = np.random.default_rng(1)
-    features = np.repeat(rng.normal(size=(40, 6)), 3, axis=0)
+    features = Networks(np.repeat(rng.normal(size=(40, 6)), 3, axis=0))
     labels = np.repeat(rng.normal(size=40), 3)
     _, honest = fit_blend(features, labels, np.repeat(alone(40), 3), seed=0)
     _, leaking = fit_blend(features, labels, alone(120), seed=0)

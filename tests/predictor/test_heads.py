@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,24 @@ from scipy.stats import kendalltau
 
 from archcast.errors import BundleError
 from archcast.predictor.blend import HEADS
-from archcast.predictor.gaussian_process import GaussianProcessHead
-from archcast.predictor.gbdt import GBDTHead
-from archcast.predictor.ridge import RidgeHead
+from archcast.predictor.heads.gaussian_process import GaussianProcessHead
+from archcast.predictor.heads.gbdt import GBDTHead
+from archcast.predictor.heads.networks import Head, Networks
+from archcast.predictor.heads.ridge import RidgeHead
 
 FloatArray = NDArray[np.float64]
-Fit = Callable[[FloatArray, FloatArray, int, int], Any]
 
 pytestmark = pytest.mark.usefixtures("quick_trees")
-every_head = pytest.mark.parametrize("fit", HEADS.values(), ids=HEADS)
+every_head = pytest.mark.parametrize("head_class", HEADS.values(), ids=HEADS)
+
+
+def fitted(head_class: Any, features: FloatArray, targets: FloatArray, seed: int = 0, measured: int = 0) -> Head:
+    head: Head = head_class.fit(Networks(features, measured), targets, seed=seed)
+    return head
+
+
+def scores_of(head: Head, features: FloatArray) -> FloatArray:
+    return head.predict(Networks(features))
 
 
 def toy_space(count: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -31,117 +39,119 @@ def toy_space(count: int, seed: int) -> tuple[FloatArray, FloatArray]:
 
 
 @every_head
-def test_learns_a_ranking_from_sixty_labels(fit: Fit) -> None:
-    head = fit(*toy_space(60, 0), 0, 0)
+def test_learns_a_ranking_from_sixty_labels(head_class: Any) -> None:
+    head = fitted(head_class, *toy_space(60, 0))
     features, targets = toy_space(200, 1)
-    assert kendalltau(head.predict(features), targets).statistic > 0.5
+    assert kendalltau(scores_of(head, features), targets).statistic > 0.5
 
 
 @every_head
-def test_same_seed_same_head(fit: Fit) -> None:
+def test_same_seed_same_head(head_class: Any) -> None:
     features, targets = toy_space(40, 0)
     others, _ = toy_space(30, 1)
-    first, again = (fit(features, targets, 3, 0).predict(others) for _ in range(2))
+    first, again = (scores_of(fitted(head_class, features, targets, 3), others) for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 @every_head
-def test_answers_float64_one_per_row(fit: Fit) -> None:
-    head = fit(*toy_space(30, 0), 0, 0)
+def test_answers_float64_one_per_row(head_class: Any) -> None:
+    head = fitted(head_class, *toy_space(30, 0))
     for count in (1, 7):
-        scores = head.predict(toy_space(count, 1)[0])
+        scores = scores_of(head, toy_space(count, 1)[0])
         assert scores.shape == (count,)
         assert scores.dtype == np.float64
 
 
 @every_head
-def test_far_away_features_give_finite_scores(fit: Fit) -> None:
-    head = fit(*toy_space(30, 0), 0, 0)
-    assert np.isfinite(head.predict(np.full((3, 12), 1e12))).all()
-    assert np.isfinite(head.predict(np.full((3, 12), -1e12))).all()
+def test_far_away_features_give_finite_scores(head_class: Any) -> None:
+    head = fitted(head_class, *toy_space(30, 0))
+    assert np.isfinite(scores_of(head, np.full((3, 12), 1e12))).all()
+    assert np.isfinite(scores_of(head, np.full((3, 12), -1e12))).all()
 
 
 @every_head
-def test_a_constant_column_changes_nothing_much_and_never_counts_later(fit: Fit) -> None:
+def test_a_constant_column_changes_nothing_much_and_never_counts_later(head_class: Any) -> None:
     features, targets = toy_space(60, 0)
     others, truth = toy_space(100, 1)
-    head = fit(np.column_stack([np.full(60, 7.0), features]), targets, 0, 0)
-    same = head.predict(np.column_stack([np.full(100, 7.0), others]))
+    head = fitted(head_class, np.column_stack([np.full(60, 7.0), features]), targets)
+    same = scores_of(head, np.column_stack([np.full(100, 7.0), others]))
     assert kendalltau(same, truth).statistic > 0.5
-    np.testing.assert_allclose(head.predict(np.column_stack([np.full(100, 9.0), others])), same)
+    np.testing.assert_allclose(scores_of(head, np.column_stack([np.full(100, 9.0), others])), same)
 
 
 @every_head
-def test_constant_features_or_targets_give_the_mean(fit: Fit) -> None:
+def test_constant_features_or_targets_give_the_mean(head_class: Any) -> None:
     features, targets = toy_space(30, 0)
-    np.testing.assert_allclose(fit(np.ones((30, 4)), targets, 0, 0).predict(np.ones((2, 4))), targets.mean(), rtol=1e-3)
-    np.testing.assert_allclose(fit(features, np.full(30, 2.5), 0, 0).predict(features), 2.5, rtol=1e-3)
+    np.testing.assert_allclose(
+        scores_of(fitted(head_class, np.ones((30, 4)), targets), np.ones((2, 4))), targets.mean(), rtol=1e-3
+    )
+    np.testing.assert_allclose(scores_of(fitted(head_class, features, np.full(30, 2.5)), features), 2.5, rtol=1e-3)
 
 
 @every_head
-def test_the_order_of_labels_is_kept_under_duplicates(fit: Fit) -> None:
+def test_the_order_of_labels_is_kept_under_duplicates(head_class: Any) -> None:
     features, targets = toy_space(30, 0)
-    head = fit(np.repeat(features, 2, axis=0), np.repeat(targets, 2), 0, 0)
-    assert kendalltau(head.predict(features), targets).statistic > 0.5
+    head = fitted(head_class, np.repeat(features, 2, axis=0), np.repeat(targets, 2))
+    assert kendalltau(scores_of(head, features), targets).statistic > 0.5
 
 
 @every_head
-def test_the_input_is_left_as_it_was(fit: Fit) -> None:
+def test_the_input_is_left_as_it_was(head_class: Any) -> None:
     features, targets = toy_space(30, 0)
     before = features.copy(), targets.copy()
-    fit(features, targets, 0, 0).predict(features)
+    scores_of(fitted(head_class, features, targets), features)
     np.testing.assert_array_equal(features, before[0])
     np.testing.assert_array_equal(targets, before[1])
 
 
 def test_a_gaussian_process_interpolates_without_noise_and_smooths_with_it() -> None:
     grid = np.linspace(0, 6, 60)[:, None]
-    head = GaussianProcessHead.fit(grid, np.sin(grid[:, 0]))
-    np.testing.assert_allclose(head.predict(grid + 0.03), np.sin(grid[:, 0] + 0.03), atol=0.02)
+    head = fitted(GaussianProcessHead, grid, np.sin(grid[:, 0]))
+    np.testing.assert_allclose(scores_of(head, grid + 0.03), np.sin(grid[:, 0] + 0.03), atol=0.02)
     noise = np.random.default_rng(0).normal(0, 0.5, 60)
-    noisy = GaussianProcessHead.fit(grid, np.sin(grid[:, 0]) + noise)
-    assert np.abs(noisy.predict(grid) - np.sin(grid[:, 0])).mean() < 0.6 * np.abs(noise).mean()
+    noisy = fitted(GaussianProcessHead, grid, np.sin(grid[:, 0]) + noise)
+    assert np.abs(scores_of(noisy, grid) - np.sin(grid[:, 0])).mean() < 0.6 * np.abs(noise).mean()
 
 
 def test_shares_of_kernel_lengths_sum_to_one() -> None:
-    head = GaussianProcessHead.fit(*toy_space(40, 0))
+    head = fitted(GaussianProcessHead, *toy_space(40, 0))
     assert head.shares.sum() == pytest.approx(1)
     assert len(head.shares) == len(head.lengths) == len(head.weights)
 
 
 def test_a_gaussian_process_of_many_rows_keeps_a_subset() -> None:
     features, targets = toy_space(90, 0)
-    head = GaussianProcessHead.fit(features, targets, max_rows=50)
+    head = GaussianProcessHead.fit(Networks(features), targets, max_rows=50)
     assert head.inputs.shape == (50, 12)
     others, truth = toy_space(100, 1)
-    assert kendalltau(head.predict(others), truth).statistic > 0.5
-    assert len(head.predict(others, chunk=7)) == 100
-    np.testing.assert_allclose(head.predict(others, chunk=7), head.predict(others))
+    assert kendalltau(scores_of(head, others), truth).statistic > 0.5
+    assert len(head.predict(Networks(others), chunk=7)) == 100
+    np.testing.assert_allclose(head.predict(Networks(others), chunk=7), scores_of(head, others))
 
 
 def test_ridge_finds_the_weights_of_a_line() -> None:
     features = np.random.default_rng(0).normal(size=(200, 3))
-    head = RidgeHead.fit(features, features @ [1.0, -2.0, 0.0] + 5)
+    head = fitted(RidgeHead, features, features @ [1.0, -2.0, 0.0] + 5)
     np.testing.assert_allclose(head.weights / head.scale, [1, -2, 0], atol=0.05)
-    assert head.predict(np.zeros((1, 3)))[0] == pytest.approx(5, abs=0.1)
+    assert scores_of(head, np.zeros((1, 3)))[0] == pytest.approx(5, abs=0.1)
 
 
 def test_ridge_shrinks_what_is_only_noise() -> None:
     rng = np.random.default_rng(0)
     features, targets = rng.normal(size=(60, 200)), rng.normal(size=60)
-    assert RidgeHead.fit(features, targets).predict(rng.normal(size=(500, 200))).std() < 0.4
+    assert scores_of(fitted(RidgeHead, features, targets), rng.normal(size=(500, 200))).std() < 0.4
 
 
 def test_tree_text_is_all_there_is() -> None:
     features, targets = toy_space(40, 0)
-    head = GBDTHead.fit(features, targets)
-    np.testing.assert_array_equal(GBDTHead(head.text).predict(features), head.predict(features))
+    head = fitted(GBDTHead, features, targets)
+    np.testing.assert_array_equal(scores_of(GBDTHead(head.text), features), scores_of(head, features))
 
 
 @pytest.mark.parametrize("text", ["", "tree\n", "import os"])
 def test_text_that_is_no_model_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match=r"not a LightGBM model.*save the predictor again"):
-        GBDTHead(text).predict(np.zeros((1, 12)))
+        scores_of(GBDTHead(text), np.zeros((1, 12)))
 
 
 def test_measured_columns_have_a_kernel_of_their_own() -> None:
@@ -149,16 +159,16 @@ def test_measured_columns_have_a_kernel_of_their_own() -> None:
     noise, tell = rng.normal(size=(160, 200)), rng.normal(size=(160, 2))
     targets = tell[:, 0] + 0.5 * tell[:, 1]
     columns = np.column_stack([noise, tell])
-    alone = GaussianProcessHead.fit(columns[:60], targets[:60])
-    aware = GaussianProcessHead.fit(columns[:60], targets[:60], measured=2)
+    alone = fitted(GaussianProcessHead, columns[:60], targets[:60])
+    aware = fitted(GaussianProcessHead, columns[:60], targets[:60], measured=2)
     assert aware.joint.any()
     rest = slice(60, None)
-    drowned = kendalltau(alone.predict(columns[rest]), targets[rest]).statistic
-    assert kendalltau(aware.predict(columns[rest]), targets[rest]).statistic > drowned + 0.2
+    drowned = kendalltau(scores_of(alone, columns[rest]), targets[rest]).statistic
+    assert kendalltau(scores_of(aware, columns[rest]), targets[rest]).statistic > drowned + 0.2
 
 
 def test_measured_columns_that_tell_nothing_are_not_used() -> None:
     features, targets = toy_space(80, 0)
     columns = np.column_stack([features, np.random.default_rng(1).normal(size=(80, 3))])
-    head = GaussianProcessHead.fit(columns, targets, measured=3)
+    head = fitted(GaussianProcessHead, columns, targets, measured=3)
     assert head.shares[head.joint == 0].sum() > 0.9

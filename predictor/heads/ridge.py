@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.predictor.heads.networks import Networks
+
 FloatArray = NDArray[np.float64]
 
 _STRENGTHS = np.geomspace(1e-1, 1e5, 25)
@@ -23,12 +25,14 @@ class RidgeHead:
     mean: float
 
     @classmethod
-    def fit(cls, features: FloatArray, targets: FloatArray) -> RidgeHead:
-        """Fit to `features` `[n, F]`, `targets` `[n]`.
+    def fit(cls, networks: Networks, targets: FloatArray, *, seed: int = 0) -> RidgeHead:
+        """Fit to `networks` and `targets` `[n]`; nothing is drawn, so every `seed` gives the same.
 
         With X X' = U diag(s^2) U' and shrinkage h(a) = s^2 / (s^2 + a), the leave-one-out residual of row i is
         (t_i - fit_i) / (1 - 1/n - (U^2 h)_i); the strength a of the smallest mean square is taken.
         """
+        del seed
+        features = networks.features
         center, scale = features.mean(axis=0), features.std(axis=0)
         scale = np.where(scale > 1e-6, scale, np.inf)  # constant columns get no weight
         rows = np.clip((features - center) / scale, -_CLIP, _CLIP)
@@ -43,9 +47,9 @@ class RidgeHead:
         weights = rows.T @ residual[:, best] / _STRENGTHS[best]
         return cls(center, scale, weights, mean)
 
-    def predict(self, features: FloatArray) -> FloatArray:
-        """`[m]` scores of `features` `[m, F]`."""
-        rows = np.clip((features - self.center) / self.scale, -_CLIP, _CLIP)
+    def predict(self, networks: Networks) -> FloatArray:
+        """`[m]` scores."""
+        rows = np.clip((networks.features - self.center) / self.scale, -_CLIP, _CLIP)
         return np.asarray(rows @ self.weights + self.mean)
 
 

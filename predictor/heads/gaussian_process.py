@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.predictor.heads.networks import Networks
+
 FloatArray = NDArray[np.float64]
 
 _SQRT3 = 3.0**0.5
@@ -58,15 +60,15 @@ class GaussianProcessHead:
 
     @classmethod
     def fit(
-        cls, features: FloatArray, targets: FloatArray, *, measured: int = 0, max_rows: int = 1600, seed: int = 0
+        cls, networks: Networks, targets: FloatArray, *, seed: int = 0, max_rows: int = 1600
     ) -> GaussianProcessHead:
-        """Fit to `features` `[n, F]` and `targets` `[n]`.
+        """Fit to `networks` and `targets` `[n]`.
 
         Args:
-            measured: how many of the last columns are measured statistics.
             max_rows: above this many rows a random subset is used (time grows with the cube).
             seed: of that subset.
         """
+        features, measured = networks.features, networks.measured
         if len(targets) > max_rows:
             chosen = np.random.default_rng(seed).choice(len(targets), max_rows, replace=False)
             features, targets = features[chosen], targets[chosen]
@@ -89,8 +91,9 @@ class GaussianProcessHead:
         lengths, joint = np.asarray([forms[i] for i in best]).T
         return cls(columns, center, scale, inputs, lengths, shares, joint, np.stack(weights), mean, float(kept))
 
-    def predict(self, features: FloatArray, chunk: int = 4096) -> FloatArray:
-        """`[m]` posterior means of `features` `[m, F]`."""
+    def predict(self, networks: Networks, chunk: int = 4096) -> FloatArray:
+        """`[m]` posterior means."""
+        features = networks.features
         parts = [self._means(features[start : start + chunk]) for start in range(0, len(features), chunk)]
         return np.concatenate([np.zeros(0), *parts])
 

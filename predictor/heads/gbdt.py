@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import BundleError
+from archcast.predictor.heads.networks import Networks
 
 FloatArray = NDArray[np.float64]
 
@@ -25,11 +26,11 @@ class GBDTHead:
     text: str
 
     @classmethod
-    def fit(cls, features: FloatArray, targets: FloatArray, *, seed: int = 0) -> GBDTHead:
-        """Fit to `features` `[n, F]` and `targets` `[n]`; deterministic for a seed and any number of threads."""
+    def fit(cls, networks: Networks, targets: FloatArray, *, seed: int = 0) -> GBDTHead:
+        """Fit to `networks` and `targets` `[n]`; deterministic for a seed and any number of threads."""
         import lightgbm
 
-        dataset = lightgbm.Dataset(features, targets, params={"verbose": -1})
+        dataset = lightgbm.Dataset(networks.features, targets, params={"verbose": -1})
         parameters, rounds = _parameters(len(targets), seed)
         return cls(trees_only(lightgbm.train(parameters, dataset, rounds).model_to_string()))
 
@@ -42,9 +43,9 @@ class GBDTHead:
         except lightgbm.basic.LightGBMError as error:
             raise BundleError(f"gbdt.txt is not a LightGBM model ({error}); save the predictor again") from error
 
-    def predict(self, features: FloatArray) -> FloatArray:
-        """`[m]` scores of `features` `[m, F]`."""
-        return np.asarray(self.booster.predict(features, num_threads=os.cpu_count() or 1), dtype=np.float64)
+    def predict(self, networks: Networks) -> FloatArray:
+        """`[m]` scores."""
+        return np.asarray(self.booster.predict(networks.features, num_threads=os.cpu_count() or 1), dtype=np.float64)
 
 
 def trees_only(text: str) -> str:
