@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
 from archcast.encoders.graph_tensors import GraphTensors
@@ -27,9 +27,9 @@ from archcast.errors import ConfigError, DataError
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.calibration import rank_gauss
 from archcast.predictor.graph_ranker import GraphRanker
+from archcast.predictor.losses import correlation
 
 _LEAST = 8  # labelled networks of a pool that have a ranking worth learning
-_SPREAD = 1e-4  # variance of scores below which a pool counts less
 
 
 @dataclass(frozen=True)
@@ -146,23 +146,13 @@ def _train_member(
                 position = int(rng.choice(families[family]))
                 rows, targets = _handful(pools[position], config.networks, rng)
                 scores = head(encoder(tensors[position].take(rows)))[:, 0]
-                losses.append(ranking_loss(scores, torch.from_numpy(targets).to(scores)))
+                losses.append(correlation(scores, torch.from_numpy(targets).to(scores)))
             optimizer.zero_grad()
             torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
     weights = {**encoder.state_dict(), "head.weight": head.weight.detach()}
     return {name: value.cpu().numpy() for name, value in weights.items()}
-
-
-def ranking_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """1 - Pearson's correlation of `[n]` scores and targets; near 1 while the scores hardly differ."""
-    centred = scores - scores.mean()
-    return (
-        1
-        - (centred * (targets - targets.mean())).mean()
-        / ((centred.square().mean() + _SPREAD) * targets.var(correction=0).clamp(min=1e-12)).sqrt()
-    )
 
 
 def _handful(

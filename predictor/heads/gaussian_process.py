@@ -16,6 +16,7 @@ kernels are averaged by their likelihood, which costs nothing and spares a choic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _LENGTHS = np.geomspace(0.5, 16.0, 6)
 _NOISES = np.geomspace(1e-4, 10.0, 26)
 _LIKELIHOOD_ROWS = 400  # rows that choose length and noise: decompositions of all would cost most of the time
 _MIN_SHARE = 0.01  # lengths of a smaller posterior share are dropped
+_SPREAD_ROWS = 400  # training rows that narrow the posterior: time grows with their square for every network asked
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,57 @@ class GaussianProcessHead:
             for share, length, joint, weights in zip(self.shares, self.lengths, self.joint, self.weights, strict=True)
         )
         return np.asarray(mixed + self.mean)
+
+    def spread(self, networks: Networks, chunk: int = 4096) -> FloatArray:
+        """`[m]` posterior standard deviations of the scores, without the noise of a label.
+
+        That of the mixture over kernels i of share p_i, so that kernels that disagree count (Rasmussen & W., 2.26):
+
+            v_i = a_i (k_i(x, x) - k_i(x)' (K_i + s_i I)^-1 k_i(x)),   sqrt(sum p_i (v_i + m_i^2) - (sum p_i m_i)^2)
+
+        More than 400 training rows are thinned to 400, which makes it an upper bound.
+        """
+        features = networks.features
+        parts = [self._spreads(features[start : start + chunk]) for start in range(0, len(features), chunk)]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def _spreads(self, features: FloatArray) -> FloatArray:
+        from scipy.linalg import solve_triangular
+
+        rows = _standardise(features[:, self.columns], self.center, self.scale)
+        distances = _distances(rows, self.inputs, int(self.measured))
+        kept, factors, amplitudes = self._posterior
+        means, variances = [], []
+        for i, (length, joint) in enumerate(zip(self.lengths, self.joint, strict=True)):
+            kernel = _kernel(distances, length, joint)
+            explained = solve_triangular(factors[i], kernel[:, kept].T, lower=True, check_finite=False)
+            means.append(kernel @ self.weights[i])
+            variances.append(amplitudes[i] * np.maximum(1 + joint - (explained**2).sum(axis=0), 0))
+        second = self.shares @ (np.stack(variances) + np.stack(means) ** 2)
+        return np.asarray(np.sqrt(np.maximum(second - (self.shares @ np.stack(means)) ** 2, 0)))
+
+    @cached_property
+    def _posterior(self) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+        """`[q]` the rows that count, `[L, q, q]` Cholesky factors of K + s I among them, and `[L]` amplitudes a.
+
+        Nothing of this is stored, because the weights w = (K + s I)^-1 t tell it: the centred targets t = K w + s w sum
+        to zero, so s = -sum(K w) / sum(w), and the most likely amplitude is a = t' (K + s I)^-1 t / n = t'w / n.
+        """
+        from scipy.linalg import cholesky
+
+        kept = np.sort(np.random.default_rng(0).permutation(len(self.inputs))[:_SPREAD_ROWS])
+        distances = _distances(self.inputs, self.inputs, int(self.measured))
+        factors, amplitudes = [], []
+        for length, joint, weights in zip(self.lengths, self.joint, self.weights, strict=True):
+            kernel = _kernel(distances, length, joint)
+            smooth, total = kernel @ weights, float(weights.sum())
+            noise = -float(smooth.sum()) / total if abs(total) > 0 else _NOISES[-1]
+            noise = float(np.clip(noise, _NOISES[0], _NOISES[-1]))
+            amplitudes.append(max(float(weights @ (smooth + noise * weights)) / len(weights), 1e-12))
+            few = kernel[np.ix_(kept, kept)]
+            few[np.diag_indices_from(few)] += noise
+            factors.append(cholesky(few, lower=True, check_finite=False))
+        return kept, np.stack(factors), np.asarray(amplitudes)
 
 
 def _standardise(features: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:

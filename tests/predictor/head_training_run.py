@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
-from archcast.predictor.graph_training import ranking_loss
 from archcast.predictor.heads.training import HeadTraining, Weights, train_head
+from archcast.predictor.losses import correlation
 
 
 def toy(count: int = 50, seed: int = 0) -> tuple[torch.Tensor, np.ndarray[Any, np.dtype[np.float64]]]:
@@ -36,10 +37,10 @@ def model(dropout: float = 0.0) -> nn.Module:
 def run(changes: Mapping[str, Any]) -> Weights:
     inputs, targets = toy()
     config = HeadTraining(**{"steps": 20, "batch_size": 17, "learning_rate": 0.01, "cpu": True, **changes})
-    return train_head(model(), lambda rows: inputs[torch.from_numpy(rows)], targets, ranking_loss, config)
+    return train_head(model(), lambda rows: inputs[torch.from_numpy(rows)], targets, correlation, config)
 
 
 if __name__ == "__main__":
     weights = run(json.loads(sys.argv[2]))
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        np.savez(sys.argv[1], **weights)
+        save_file(weights, sys.argv[1])

@@ -17,7 +17,7 @@ from archcast.datasets.spaces import SPACES
 from archcast.encoders.gcn import GraphEncoderConfig
 from archcast.errors import BundleError, ConfigError, DataError
 from archcast.predictor.graph_ranker import GraphRanker
-from archcast.predictor.graph_training import GraphTraining, RankingPool, ranking_loss, train_graph_ranker
+from archcast.predictor.graph_training import GraphTraining, RankingPool, train_graph_ranker
 from archcast.predictor.predictor import Predictor
 from archcast.predictor.pretraining import ranking_pools
 from archcast.predictor.ranker import PoolRanker
@@ -58,13 +58,6 @@ def test_training_leaves_the_callers_generator_alone() -> None:
     short = GraphTraining(SMALL.encoder, members=1, steps=1, networks=8)
     train_graph_ranker([by_size("nats-sss", 20), by_size("mini-shapes", 20)], short)
     torch.testing.assert_close(torch.rand(2), expected)
-
-
-def test_loss_is_one_minus_the_correlation() -> None:
-    scores, targets = torch.randn(2, 50, dtype=torch.float64) * 10
-    expected = 1 - np.corrcoef(scores.numpy(), targets.numpy())[0, 1]
-    assert float(ranking_loss(scores, targets)) == pytest.approx(expected, abs=1e-4)
-    assert float(ranking_loss(torch.zeros(9), torch.arange(9.0))) == pytest.approx(1)
 
 
 def test_one_family_is_too_few() -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from scipy.stats import kendalltau
 
 from archcast.errors import ConfigError, DataError
-from archcast.predictor.graph_training import ranking_loss
 from archcast.predictor.heads.training import HeadTraining, batch_order, train_head
+from archcast.predictor.losses import correlation
 from tests.predictor.head_training_run import model, run, toy
 
 SCRIPT = Path(__file__).parent / "head_training_run.py"
@@ -41,7 +42,7 @@ def test_learns_a_ranking(precision: str) -> None:
     head, lines = model(), list[Any]()
     config = HeadTraining(steps=200, batch_size=64, learning_rate=0.01, mixed_precision=precision, cpu=True)
     weights = train_head(
-        head, lambda rows: inputs[torch.from_numpy(rows)], targets, ranking_loss, config, on_step=lines.append
+        head, lambda rows: inputs[torch.from_numpy(rows)], targets, correlation, config, on_step=lines.append
     )
     others, truth = toy(200, 1)
     with torch.inference_mode():
@@ -50,7 +51,7 @@ def test_learns_a_ranking(precision: str) -> None:
     assert kendalltau(scores.numpy(), truth).statistic > 0.7
     assert not head.training
     assert weights.keys() == head.state_dict().keys()
-    np.testing.assert_array_equal(weights["0.weight"], head[0].weight.detach().numpy())
+    np.testing.assert_array_equal(weights["0.weight"], head.state_dict()["0.weight"].numpy())
     assert [line["step"] for line in lines] == list(range(1, 201))
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
 
@@ -62,7 +63,7 @@ def test_same_seed_same_weights_and_generators_are_left_alone() -> None:
         torch.manual_seed(5)
         before = torch.get_rng_state()
         config = HeadTraining(steps=5, batch_size=20, cpu=True, seed=seed)
-        found.append(train_head(model(0.2), lambda rows: inputs[rows], targets, ranking_loss, config)["0.weight"])
+        found.append(train_head(model(0.2), lambda rows: inputs[rows], targets, correlation, config)["0.weight"])
         assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
@@ -97,13 +98,13 @@ def test_a_time_limit_ends_the_training_with_a_low_rate() -> None:
         return inputs[rows]
 
     config = HeadTraining(steps=10_000, seconds=0.8, cpu=True)
-    train_head(model(), slow, targets, ranking_loss, config, on_step=lines.append)
+    train_head(model(), slow, targets, correlation, config, on_step=lines.append)
     assert 0.5 < lines[-1]["seconds"] < 1.2
     assert 20 < len(lines) < 80
     assert lines[-1]["learning_rate"] < 0.2 * config.learning_rate
     ample = HeadTraining(steps=5, seconds=60, cpu=True)
     same = HeadTraining(steps=5, cpu=True)
-    one, two = (train_head(model(), lambda r: inputs[r], targets, ranking_loss, c) for c in (ample, same))
+    one, two = (train_head(model(), lambda r: inputs[r], targets, correlation, c) for c in (ample, same))
     np.testing.assert_array_equal(one["0.weight"], two["0.weight"])
 
 
@@ -111,9 +112,9 @@ def test_what_is_not_finite_is_told() -> None:
     inputs, targets = toy()
     broken = torch.where(inputs > 2, torch.inf, inputs)
     with pytest.raises(DataError, match=r"step 1 is nan; lower learning_rate"):
-        train_head(model(), lambda rows: broken[rows], targets, ranking_loss, HeadTraining(cpu=True))
+        train_head(model(), lambda rows: broken[rows], targets, correlation, HeadTraining(cpu=True))
     with pytest.raises(DataError, match="label some"):
-        train_head(model(), lambda rows: inputs[rows], targets[:0], ranking_loss)
+        train_head(model(), lambda rows: inputs[rows], targets[:0], correlation)
     with pytest.raises(DataError, match="gradient of step 1 is"):
         train_head(
             model(), lambda rows: inputs[rows], targets, lambda scores, _: (scores - scores).sqrt().sum(),
@@ -140,14 +141,14 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     """The loss compares scores of both; its gradients must reach both."""
     root = Path(__file__).parents[2]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two.npz"), '{"seconds": 100}']
+    command = [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two.safetensors"), '{"seconds": 100}']
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     one = run({})
-    with np.load(tmp_path / "two.npz") as two:
-        assert set(two) == set(one)
-        for name, values in one.items():
-            np.testing.assert_allclose(two[name], values, rtol=1e-3, atol=1e-5)
+    two = load_file(tmp_path / "two.safetensors")
+    assert set(two) == set(one)
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-3, atol=1e-5)
     start = model().state_dict()
     assert max(np.abs(one[name] - start[name].numpy()).max() for name in one) > 0.02

@@ -22,9 +22,8 @@ pytestmark = pytest.mark.usefixtures("quick_trees")
 every_head = pytest.mark.parametrize("head_class", HEADS.values(), ids=HEADS)
 
 
-def fitted(head_class: Any, features: FloatArray, targets: FloatArray, seed: int = 0, measured: int = 0) -> Head:
-    head: Head = head_class.fit(Networks(features, measured), targets, seed=seed)
-    return head
+def fitted(head_class: Any, features: FloatArray, targets: FloatArray, seed: int = 0, measured: int = 0) -> Any:
+    return head_class.fit(Networks(features, measured), targets, seed=seed)
 
 
 def scores_of(head: Head, features: FloatArray) -> FloatArray:
