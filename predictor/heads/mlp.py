@@ -135,7 +135,7 @@ class MLPHead:
         check_kind(state, cls.kind)
         config = config_of(MLPConfig, state.settings, "mlp")
         center = state.arrays.get("center", np.zeros(0))
-        if center.ndim != 1:
+        if center.ndim != 1 or not len(center):
             raise BundleError("mlp: center must have one number per feature; fit the head again")
         weights = weight_shapes(on_meta(lambda: _perceptron(len(center), config)))
         shapes: dict[str, tuple[int, ...]] = {"center": center.shape, "scale": center.shape}
