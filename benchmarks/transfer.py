@@ -48,7 +48,7 @@ from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.graph_training import RankingPool, train_graph_ranker
 from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources, ranking_pools
-from archcast.predictor.ranker import PoolRanker
+from archcast.predictor.ranker import PoolRanker, hears_graphs
 from archcast.proxies.tables import FOLDER as MEASUREMENTS
 from benchmarks.measured_networks import thoroughly_measured
 
@@ -67,6 +67,7 @@ RELATIVES = {"transnas101-micro": "nasbench201"}
 AGGREGATES = ("az_nas_rank", "vkdnw_rank", "union_rank", "vote_rank", "mean_rank")
 
 FloatArray = NDArray[np.float64]
+Rankers = tuple[PoolRanker, GraphRanker | None]
 
 
 @lru_cache(1)
@@ -75,11 +76,11 @@ def sources(seed: int) -> Sources:
     return labelled_sources(seed=seed)
 
 
-def fitted(family: str, without: str | None, seed: int, encoders: Path) -> tuple[PoolRanker, GraphRanker]:
-    """Both rankers without a family of spaces, and without a relative of it."""
+def fitted(family: str, without: str | None, seed: int, encoders: Path, hears: bool) -> Rankers:
+    """Both rankers without a family of spaces, and without a relative of it; graph encoders only where they count."""
     out = {family} if without is None else {family, without}
     known = {name: pair for name, pair in sources(seed).items() if family_of(name) not in out}
-    return PoolRanker.fit(known), graph_ranker(sorted(out), seed, encoders)
+    return PoolRanker.fit(known), graph_ranker(sorted(out), seed, encoders) if hears else None
 
 
 def graph_ranker(out: Sequence[str], seed: int, encoders: Path) -> GraphRanker:
@@ -102,30 +103,29 @@ def all_pools(seed: int) -> list[RankingPool]:
     return ranking_pools(TrainConfig.from_file(CONFIG).pools, seed=seed)
 
 
-def structural(
-    benchmark: Benchmark, rows: NDArray[np.int64], rankers: tuple[PoolRanker, GraphRanker]
-) -> dict[str, FloatArray]:
+def structural(benchmark: Benchmark, rows: NDArray[np.int64], rankers: Rankers) -> dict[str, FloatArray]:
     """Method -> scores of some networks among themselves, as `Predictor` gives them, and of its parts and baselines."""
     graphs = benchmark.graphs(rows)
     features = encode(graphs)
     pool = Pool.of(features)
-    of_graphs = rankers[1].scores(graphs)
+    of_graphs = rankers[1].scores(graphs) if rankers[1] is not None and hears_graphs(pool) else None
     params, macs = (feature_column(features, f"total/log_{name}") for name in ("params", "macs"))
     return {
         "archcast": rankers[0].scores(features, pool, of_graphs), "features": rankers[0].scores(features, pool),
-        "graphs": of_graphs,
+        **({} if of_graphs is None else {"graphs": of_graphs}),
         "prior": rankers[0].prior(features, pool), "#params": params, "MACs": macs,
         "rank mean": rankdata(params) + rankdata(macs),
     }  # fmt: skip
 
 
 def measured(
-    benchmark: Benchmark, table_name: str, rankers: tuple[PoolRanker, GraphRanker]
+    benchmark: Benchmark, table_name: str, rankers: Rankers
 ) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
     """Scores with and without measurements of the most thoroughly measured networks, and their rows."""
     rows, columns = thoroughly_measured(table_name, benchmark.specs, PROXIES)
     own = structural(benchmark, rows, rankers)["archcast"]
-    return {"archcast, measured": consensus(own, columns), "archcast, not measured": own}, rows
+    variation = Pool.of(encode(benchmark.graphs(rows))).variation
+    return {"archcast, measured": consensus(own, columns, variation), "archcast, not measured": own}, rows
 
 
 def one_family(
@@ -133,12 +133,15 @@ def one_family(
 ) -> list[dict[str, Any]]:
     """All lines of spaces of one family and a seed."""
     relative = RELATIVES.get(spaces[0]) if without_relatives else None
-    rankers = fitted(family_of(spaces[0]), relative, seed, encoders)
-    records = []
-    pairs = [(space, task) for space in spaces for task in TASKS[space]]
-    for space, task in pairs:
+    chosen = []
+    for space, task in [(name, task) for name in spaces for task in TASKS[name]]:
         benchmark = load_benchmark(space, task)
         rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[:networks])
+        chosen.append((space, task, benchmark, rows))
+    hears = any(hears_graphs(Pool.of(encode(benchmark.graphs(rows)))) for _, _, benchmark, rows in chosen)
+    rankers = fitted(family_of(spaces[0]), relative, seed, encoders, hears)
+    records = []
+    for space, task, benchmark, rows in chosen:
         found = [("", structural(benchmark, rows, rankers), rows)]
         for table, mark in ((space, ""), (f"{space}-full", " in full"), (f"{space}-{task}", "")):
             if (MEASUREMENTS / f"{table}.parquet").is_file():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from archcast.encoders.features import FEATURE_NAMES
+from archcast.encoders.variation import COLUMNS, variation
 
 FloatArray = NDArray[np.float64]
 
@@ -33,10 +34,12 @@ class Pool:
     Attributes:
         rows: `[R, F]` each column sorted, at most 512 evenly spaced quantiles.
         amplitude: `[F]` how much each feature varies, relative to its size; 0 for a constant.
+        variation: `[3]` shares of what varies (`archcast.encoders.variation`).
     """
 
     rows: NDArray[np.float32]
     amplitude: FloatArray
+    variation: FloatArray
 
     @classmethod
     def of(cls, features: NDArray[np.float32]) -> Pool:
@@ -45,7 +48,8 @@ class Pool:
         ordered = np.sort(rounded, axis=0)
         if len(ordered) > _QUANTILES:
             ordered = ordered[np.linspace(0, len(ordered) - 1, _QUANTILES).round().astype(np.int64)]
-        return cls(ordered, amplitude(rounded))
+        columns = {name: rounded[:, FEATURE_NAMES.index(name)].astype(np.float64) for name in COLUMNS}
+        return cls(ordered, amplitude(rounded), variation(columns))
 
     @property
     def gate(self) -> FloatArray:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from archcast.encoders.live_nodes import FloatArray, LiveNodes
 from archcast.encoders.roles import ROLES
 
-_STAGES = 6
+STAGES = 6
 _COLUMNS = ("weighted", "convk", "conv1", "depthwise", "pool", "log_width", "min_log_width", "max_log_width",
             "log_macs", "log_params", "kernel", "mixing")  # fmt: skip
 
-STAGE_NAMES: Final = tuple(f"stage{stage}/{column}" for stage in range(_STAGES) for column in _COLUMNS)
+STAGE_NAMES: Final = tuple(f"stage{stage}/{column}" for stage in range(STAGES) for column in _COLUMNS)
 
 
 def stage_features(live: LiveNodes) -> FloatArray:
@@ -24,9 +24,9 @@ def stage_features(live: LiveNodes) -> FloatArray:
     full = np.ones(paths.size)
     inputs = columns.role[kinds] == ROLES.index("input")
     np.maximum.at(full, paths.graph[inputs], side[inputs])
-    stage = np.clip(np.rint(np.log2(full[paths.graph] / np.maximum(side, 1))), 0, _STAGES - 1).astype(np.int64)
-    cell = paths.graph * _STAGES + stage
-    cells = paths.size * _STAGES
+    stage = np.clip(np.rint(np.log2(full[paths.graph] / np.maximum(side, 1))), 0, STAGES - 1).astype(np.int64)
+    cell = paths.graph * STAGES + stage
+    cells = paths.size * STAGES
 
     def total(values: NDArray[np.generic]) -> FloatArray:
         return np.bincount(cell, values.astype(np.float64), minlength=cells).astype(np.float64)
@@ -53,5 +53,5 @@ def stage_features(live: LiveNodes) -> FloatArray:
         "mixing": total(live.column("mixing")),
     }
     stacked = np.stack([values[name] for name in _COLUMNS], axis=1)
-    result: FloatArray = stacked.reshape(paths.size, _STAGES * len(_COLUMNS))
+    result: FloatArray = stacked.reshape(paths.size, STAGES * len(_COLUMNS))
     return result

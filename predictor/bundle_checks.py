@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.encoders.variation import KINDS
 from archcast.errors import BundleError
 
 Arrays = dict[str, NDArray[Any]]
@@ -30,7 +31,7 @@ KEYS: Final = (
 )
 """Keys of config.json."""
 
-_POOL: Final = {"rows": "{0}F", "amplitude": "F"}
+_POOL: Final = {"rows": "{0}F", "amplitude": "F", "variation": "V"}
 _SHAPES: Final[dict[str, dict[str, str]]] = {
     "gp": {"columns": "d", "center": "d", "scale": "d", "inputs": "nd", "lengths": "L", "shares": "L",
            "joint": "L", "weights": "Ln", "mean": "", "measured": ""},
@@ -42,8 +43,8 @@ _SHAPES: Final[dict[str, dict[str, str]]] = {
     "ranker": {"weights": "SF", "amplitudes": "SF",
                **{f"reference.{name}": shape.format("u") for name, shape in _POOL.items()}},
 }  # fmt: skip
-"""Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools, M: measured;
-others agree within a part."""
+"""Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools, M: measured, V: kinds of
+variation; others agree within a part."""
 
 _MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too few labels for an interval
 _POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.spacing")
@@ -118,6 +119,7 @@ def check_arrays(path: Path, arrays: Arrays, config: dict[str, Any], features: i
         raise BundleError(f"{path} has unknown arrays {unknown}; it was made by another program or version")
     inputs = input_width(arrays, features)
     sizes = {"F": features, "I": inputs, "S": len(config["ranker"] or ()), "M": len(config["measured"] or ())}
+    sizes["V"] = len(KINDS)
     for name, letters in expected.items():
         _check_shape(path, name, arrays[name], letters, sizes)
         _check_values(path, name, arrays[name], inputs)

@@ -8,6 +8,10 @@ to disagree with what the structure says. So every proxy has as many votes as it
 where z is zero mean and unit deviation inside the pool, rho Spearman's correlation, and m_s = z(log(rank_s / n)) the
 share in which AZ-NAS (Lee and Ham, CVPR 2024) and VKDNW (Tybl and Neumann, CVPR 2025) add proxies up: what a proxy
 places last counts far more than what it places first.
+
+Who sits on the committee depends on what varies in the pool (`archcast.encoders.variation`): the proxies of AZ-NAS and
+VKDNW were made for cells, and mislead where resolution or sizes vary. The seats of each kind have its share of the
+votes, and S is the number of seats.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.encoders.variation import KINDS
 from archcast.errors import DataError
 from archcast.predictor.calibration import standardised
 from archcast.predictor.measured_inputs import Measured, as_columns
@@ -24,32 +29,43 @@ from archcast.proxies.aggregate import MEMBERS, ranks
 
 FloatArray = NDArray[np.float64]
 
-PROXIES: Final = MEMBERS["union"]
-"""The proxies of AZ-NAS and VKDNW."""
+COMMITTEES: Final[dict[str, tuple[str, ...]]] = {
+    "wiring": MEMBERS["union"],
+    "resolution": ("naswot", "swap", "macs"),
+    "size": ("az_expressivity", "synflow", "gradsign", "naswot"),
+}
+"""Kind of variation -> the proxies that are heard."""
+
+PROXIES: Final = tuple(dict.fromkeys(name for kind in KINDS for name in COMMITTEES[kind]))
+"""All of them."""
 
 _ROUNDS: Final = 3
-_STRENGTH: Final = 4.0
+_STRENGTH: Final = 3.0
 
 
-def consensus(structural: FloatArray, measured: Measured) -> FloatArray:
+def consensus(structural: FloatArray, measured: Measured, variation: FloatArray) -> FloatArray:
     """`[n]` scores of a pool from the predictor's own `[n]` and from measured ones.
 
     Args:
         structural: scores without measurements.
         measured: scores of proxies, higher is better, NaN where missing. Those of `PROXIES` are used, the others
             ignored; a proxy that tells no two networks apart has no vote.
+        variation: `[3]` shares of what varies in the pool (`Pool.variation`).
 
     Raises:
         DataError: a column of another length, or none of `PROXIES`.
     """
     given = as_columns(measured, len(structural))
-    used = [given[name] for name in PROXIES if name in given]
-    if not used:
+    names = [name for name in PROXIES if name in given]
+    if not names:
         raise DataError(f"none of {', '.join(PROXIES)} was measured; measure some of them, or leave measured out")
+    seats = np.asarray([[name in COMMITTEES[kind] for kind in KINDS] for name in names]) @ variation
+    used = [given[name] for name in names]
     columns = np.stack([standardised(np.log(ranks(column) / len(column))) for column in used], axis=1)
+    seats = np.where(np.ptp(columns, axis=0) > 0, seats, 0)
     ordered = np.stack([standardised(ranks(column)) for column in columns.T], axis=1)
     own = agreed = standardised(structural)
     for _ in range(_ROUNDS):
-        votes = np.maximum(standardised(ranks(agreed)) @ ordered / len(agreed), 0)
-        agreed = standardised(own + _STRENGTH / len(votes) * (columns @ votes))
+        votes = seats * np.maximum(standardised(ranks(agreed)) @ ordered / len(agreed), 0)
+        agreed = standardised(own + _STRENGTH / max(float(seats.sum()), 1e-9) * (columns @ votes))
     return agreed

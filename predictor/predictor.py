@@ -33,7 +33,7 @@ from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.measured_inputs import Measured, MeasuredInputs, as_columns
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.prediction import Predictions
-from archcast.predictor.ranker import PoolRanker
+from archcast.predictor.ranker import PoolRanker, hears_graphs
 
 FloatArray = NDArray[np.float64]
 PoolChoice = Literal["auto", "query", "reference"]
@@ -250,7 +250,9 @@ class Predictor:
     ) -> FloatArray:
         """Scores by relations that carry over to any space, and by what was measured."""
         assert self.ranker is not None  # `_check` has refused a predictor with neither
-        graphs = self.graph_ranker.scores(batch) if among is not None and self.graph_ranker is not None else None
+        graphs = None
+        if self.graph_ranker is not None and among is not None and hears_graphs(among):
+            graphs = self.graph_ranker.scores(batch)
         scores = self.ranker.scores(features, among, graphs)
         if measured is None:
             return scores
@@ -258,7 +260,7 @@ class Predictor:
             raise ConfigError(
                 f"measured statistics rank networks among themselves: give {POOL_SIZE} or more, or pool='query'"
             )
-        return consensus(scores, measured)
+        return consensus(scores, measured, among.variation)
 
     def _bounds(self) -> tuple[float, float]:
         """The least and the greatest value the task's unit has."""

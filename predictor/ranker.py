@@ -7,14 +7,13 @@ experts of the sources that vary in the same way, and by a prior that needs no l
     score = s * sum_k w_k expert_k + (1 - s) * prior,   w_k ~ similarity_k ^ 4,   s = max_k similarity_k ^ 4
 
 similarity_k is the correlation of the two pools' amplitudes (how much each feature varies), negative ones being 0.
-The prior averages capacity laws (`archcast.encoders.capacity_features`) over plausible exponents: the worth of
-parameters, of outputs, of both, of what the signal reaches, and the mean log MACs of a layer. Unlike total MACs or
-parameters none of them is ruled by the largest layers, and what one gets wrong in a pool the others make up for. Where
+The prior (`archcast.predictor.prior`) adds up the capacity laws that suit what varies in the pool. Where
 graph encoders (`archcast.predictor.graph_ranker`) rank the pool too, they join the prior,
 
-    prior + GRAPH_SHARE max(0, rho)^4 graphs,    rho = Spearman's correlation of prior and graphs,
+    prior + GRAPH_SHARE wiring max(0, rho)^4 graphs,    rho = Spearman's correlation of prior and graphs,
 
-for the two err in different pools; where they contradict each other the encoders are far from home, and are not heard.
+as far as wiring is what varies: places matter there, elsewhere amounts say it all. Where the two contradict each other
+the encoders are far from home, and are not heard.
 """
 
 from __future__ import annotations
@@ -29,19 +28,18 @@ from scipy.stats import rankdata
 
 from archcast.encoders.features import FEATURE_NAMES
 from archcast.encoders.pool import Pool
+from archcast.encoders.variation import KINDS
 from archcast.predictor.calibration import rank_gauss
+from archcast.predictor.prior import prior as capacity_prior
 
 FloatArray = NDArray[np.float64]
 
-PRIOR: Final = (
-    "capacity/log_all P0.3 E0.1", "capacity/log_all P0.1 E0.3", "capacity/log_mixed P0.2 E0.2",
-    "capacity/log_signal P0.2 E0.2", "total/mean_log_macs",
-)  # fmt: skip
 GRAPH_SHARE: Final = 0.75
 """Weight of graph encoders that agree with the prior, both in units of their spread inside the pool."""
 
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them
 _SHARPNESS: Final = 4.0
+_LEAST_WIRING: Final = 0.05
 _MAX_ROWS: Final = 3000
 _CARRIES_OVER: Final = np.asarray([not name.startswith(("motif/", "signal/")) for name in FEATURE_NAMES])
 """Motifs and signals describe the wiring of one family of cells: experts that see them rank other spaces worse."""
@@ -96,10 +94,10 @@ class PoolRanker:
         among, pool = pool, pool or self.reference
         relative = pool.relative(features)
         trust = self.similarities(pool) ** _SHARPNESS
-        prior = _prior(relative, None if among is not None else pool)
-        if graphs is not None:
+        prior = capacity_prior(relative, pool, among is not None)
+        if graphs is not None and hears_graphs(pool):
             agreement = max(_correlation(rankdata(prior), rankdata(graphs)), 0.0)
-            prior = prior + GRAPH_SHARE * agreement**_SHARPNESS * graphs
+            prior = prior + GRAPH_SHARE * _wiring(pool) * agreement**_SHARPNESS * graphs
             prior /= max(float(prior.std()), 1e-9)
         if trust.max(initial=0.0) <= 0:
             return prior
@@ -109,7 +107,16 @@ class PoolRanker:
 
     def prior(self, features: NDArray[np.float32], pool: Pool) -> FloatArray:
         """`[m]` what the ranker falls back on where no source is like `pool`."""
-        return _prior(pool.relative(features), None)
+        return capacity_prior(pool.relative(features), pool, True)
+
+
+def hears_graphs(pool: Pool) -> bool:
+    """Whether wiring varies enough in a pool for graph encoders to be asked."""
+    return _wiring(pool) >= _LEAST_WIRING
+
+
+def _wiring(pool: Pool) -> float:
+    return float(pool.variation[KINDS.index("wiring")])
 
 
 def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:
@@ -122,14 +129,6 @@ def _expert(relative: FloatArray, targets: FloatArray) -> FloatArray:
         total += weights / max(float((relative @ weights).std()), 1e-9)
     scale = float((relative @ total).std())
     return total / max(scale, 1e-9)
-
-
-def _prior(relative: FloatArray, reference: Pool | None) -> FloatArray:
-    """Sum of the prior's columns in units of its spread: that among the networks asked for, or that of a reference."""
-    columns = [FEATURE_NAMES.index(name) for name in PRIOR]
-    total = relative[:, columns].sum(axis=1)
-    spread = float(total.std()) if reference is None else float(reference.gate[columns].sum())
-    return np.asarray(total / max(spread, 1e-9))
 
 
 def _correlation(left: FloatArray, right: FloatArray) -> float:

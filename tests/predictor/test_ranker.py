@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scipy.stats import kendalltau
 
 from archcast.encoders.features import FEATURE_NAMES
 from archcast.encoders.pool import Pool
-from archcast.predictor.ranker import PRIOR, PoolRanker
+from archcast.predictor.prior import LAWS
+from archcast.predictor.ranker import PoolRanker
 
 from .conftest import Sample
 
@@ -20,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 DEEP = [FEATURE_NAMES.index(name) for name in FEATURE_NAMES if name.startswith("path/")][:12]
 WIDE = [FEATURE_NAMES.index(name) for name in FEATURE_NAMES if name.startswith("edge/")][:12]
-PRIOR_COLUMNS = [FEATURE_NAMES.index(name) for name in PRIOR]
+PRIOR_COLUMNS = [FEATURE_NAMES.index(name) for name in LAWS["size"]]
 
 
 def toy_pool(count: int, seed: int, varying: list[int], shift: float = 5.0) -> tuple[Features, FloatArray]:
@@ -57,17 +59,19 @@ def test_where_nothing_is_alike_the_prior_ranks(ranker: PoolRanker) -> None:
     assert kendalltau(ranker.scores(features, pool), features[:, PRIOR_COLUMNS[0]]).statistic == pytest.approx(1)
 
 
-def test_graph_encoders_join_the_prior_where_they_agree_with_it(ranker: PoolRanker) -> None:
+def test_graph_encoders_join_the_prior_where_wiring_varies_and_they_agree_with_it(ranker: PoolRanker) -> None:
     features = np.ones((60, len(FEATURE_NAMES)), np.float32)
-    features[:, PRIOR_COLUMNS] = np.random.default_rng(0).permutation(60)[:, None] * 0.5
-    pool = Pool.of(features)
-    alone = ranker.scores(features, pool)
+    every = [FEATURE_NAMES.index(name) for laws in LAWS.values() for name in laws]
+    features[:, every] = np.random.default_rng(0).permutation(60)[:, None] * 0.5
+    cells, chains = (replace(Pool.of(features), variation=np.asarray(what)) for what in ([1.0, 0, 0], [0.0, 0, 1]))
+    alone = ranker.scores(features, cells)
     other = np.random.default_rng(1).normal(size=60)
     agreeing = alone + 0.5 * other
     agreeing = (agreeing - agreeing.mean()) / agreeing.std()
-    together = ranker.scores(features, pool, agreeing)
+    together = ranker.scores(features, cells, agreeing)
     assert kendalltau(together, other).statistic > kendalltau(alone, other).statistic + 0.02
-    np.testing.assert_allclose(ranker.scores(features, pool, -agreeing), alone, atol=1e-9)
+    np.testing.assert_allclose(ranker.scores(features, cells, -agreeing), alone, atol=1e-9)
+    np.testing.assert_allclose(ranker.scores(features, chains, agreeing), ranker.scores(features, chains), atol=1e-9)
 
 
 def test_a_pool_without_variation_is_all_equal(ranker: PoolRanker) -> None:
