@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -177,3 +179,9 @@ def test_trees_that_lead_astray_are_refused(fitted: dict[str, Any]) -> None:
     for bad in ("", 3, state.settings["trees"].replace("left_child=", "left_child=9 ", 1)):
         with pytest.raises(BundleError):
             GBDTNASHead.from_state(replace(state, settings={**state.settings, "trees": bad}))
+
+
+def test_importing_heads_does_not_import_torch() -> None:
+    heads = ", ".join(f"archcast.predictor.heads.{name}" for name in ("gbdt_nas", "graph_statistics", "mlp", "parzc"))
+    code = f"import sys, {heads}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
