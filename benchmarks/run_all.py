@@ -12,7 +12,7 @@ SCRIPTS = (
     "intervals", "adaptation", "import_and_latency", "whole_space",
     "proxy_reference",
     "proxy_cost", "measurements", "proxy_correlation", "proxy_fidelity", "robot", "zero_cost_pt", "pretraining_resume",
-    "pretraining_objectives",
+    "pretraining_objectives", "heads", "losses",
     "tables",
 )  # fmt: skip
 
