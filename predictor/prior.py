@@ -27,7 +27,8 @@ FloatArray = NDArray[np.float64]
 LAWS: Final[dict[str, tuple[str, ...]]] = {
     "wiring": (
         "total/log_live_params", "total/log_live_macs", "total/count_log_fan_in",
-        "capacity/log_all P0.2 E0.2", "capacity/log_mixed P0.2 E0.2",
+        "capacity/log_all P0.5 E0.5", "capacity/log_all P0.2 E0.2",
+        "capacity/log_mixed P0.5 E0.5", "capacity/log_mixed P0.2 E0.2",
     ),
     "resolution": (
         "total/log_macs", "total/mean_log_macs", "total/log_activation_memory", "capacity/log_signal P0.1 E0.3",
