@@ -6,15 +6,17 @@ its weights take.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.encoders.fuzzy import FuzzyClusters
 from archcast.encoders.node_table import VERSION
 from archcast.errors import BundleError
-from archcast.predictor.graph_ranker import GraphRanker
+from archcast.predictor.graph_ranker import HEAD, GraphRanker
 
 FILE: Final = "encoders.safetensors"
 _LARGEST: Final = {"width": 4096, "layers": 64, "dim": 4096, "bins": 64, "slots": 64, "measured": 0, "extra": 0}
@@ -52,7 +54,22 @@ def read(folder: Path, description: Any, arrays: dict[str, NDArray[Any]]) -> Gra
     )
     if not all(members) or sum(map(len, members)) != len(arrays):
         raise BundleError(f"{folder / FILE} does not hold {count} encoders; the bundle is damaged")
+    for member in members:
+        _check_head(str(folder / FILE), member, description["encoder"]["dim"])
     return GraphRanker(description["encoder"], tuple(description["pools"]), members)
+
+
+def _check_head(where: str, member: Mapping[str, NDArray[Any]], dim: int) -> None:
+    """One linear head, or one for each cluster with the centres of all."""
+    head = {name: array for name, array in member.items() if name.startswith(HEAD)}
+    clusters = {name[len(HEAD) :]: array for name, array in head.items() if name != f"{HEAD}weight"}
+    heads = len(FuzzyClusters.from_arrays(clusters)) if clusters else 1
+    shapes = {name: array.shape for name, array in head.items()}
+    wanted: dict[str, tuple[int, ...]] = {f"{HEAD}weight": (heads, dim)}
+    if clusters:
+        wanted |= {f"{HEAD}centres": (heads, dim), f"{HEAD}fuzziness": (1,), f"{HEAD}partition_coefficient": (1,)}
+    if shapes != wanted:
+        raise BundleError(f"{where}: heads of shapes {shapes}, not {wanted}; the bundle is damaged")
 
 
 def _check(where: str, description: Any) -> None:

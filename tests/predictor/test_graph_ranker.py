@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from archcast.predictor.predictor import Predictor
 from archcast.predictor.pretraining import ranking_pools
 from archcast.predictor.ranker import PoolRanker
 
-SMALL = GraphTraining(GraphEncoderConfig(width=24, layers=2, dim=16), members=2, steps=40, networks=24)
+SMALL = GraphTraining(encoder=GraphEncoderConfig(width=24, layers=2, dim=16), members=2, steps=40, networks=24)
 
 
 def by_size(space: str, count: int, sign: float = 1.0) -> RankingPool:
@@ -44,7 +45,7 @@ def test_what_is_learnt_carries_over_to_another_space(ranker: GraphRanker) -> No
 
 def test_the_seed_decides() -> None:
     pools = [by_size("nats-sss", 60), by_size("mini-shapes", 60)]
-    short = GraphTraining(SMALL.encoder, members=1, steps=3, networks=16)
+    short = GraphTraining(encoder=SMALL.encoder, members=1, steps=3, networks=16)
     first, again, other = (train_graph_ranker(pools, short, seed=seed) for seed in (0, 0, 1))
     for name, value in first.members[0].items():
         np.testing.assert_array_equal(value, again.members[0][name])
@@ -55,7 +56,7 @@ def test_training_leaves_the_callers_generator_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    short = GraphTraining(SMALL.encoder, members=1, steps=1, networks=8)
+    short = GraphTraining(encoder=SMALL.encoder, members=1, steps=1, networks=8)
     train_graph_ranker([by_size("nats-sss", 20), by_size("mini-shapes", 20)], short)
     torch.testing.assert_close(torch.rand(2), expected)
 
@@ -73,6 +74,67 @@ def test_labels_must_fit_the_networks() -> None:
         RankingPool("a", "a", pool.graphs, {"size": np.full(len(pool.graphs), np.nan)})
 
 
+FUZZY = replace(SMALL, members=1, steps=40, clusters=3)
+
+
+@pytest.fixture(scope="module")
+def fuzzy() -> GraphRanker:
+    return train_graph_ranker([by_size("nats-sss", 60), by_size("mini-shapes", 60)], FUZZY, seed=0)
+
+
+def test_heads_of_clusters_are_as_many_and_differ(fuzzy: GraphRanker) -> None:
+    weight = fuzzy.members[0]["head.weight"]
+    assert weight.shape == fuzzy.members[0]["head.centres"].shape == (3, 16)
+    assert np.ptp(weight, axis=0).max() > 1e-3
+    pool = by_size("mini-cells", 60)
+    assert spearmanr(fuzzy.scores(pool.graphs), pool.labels["size"]).statistic > 0.5
+
+
+def test_clusters_leave_the_first_half_of_the_training_alone() -> None:
+    pools = [by_size("nats-sss", 60), by_size("mini-shapes", 60)]
+    plain = GraphTraining(encoder=SMALL.encoder, members=1, steps=3, networks=16)
+    (one,), (split,) = (
+        train_graph_ranker(pools, each, seed=0).members
+        for each in (replace(plain, steps=1), replace(plain, steps=2, clusters=2))
+    )
+    # One step of three is before the split; the step after it starts from equal heads and ends at others.
+    assert one["head.weight"].shape == (1, 16)
+    assert split["head.weight"].shape == (2, 16)
+    assert np.abs(split["head.weight"] - one["head.weight"]).max() < 2 * plain.learning_rate
+
+
+def test_one_cluster_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 2"):
+        GraphTraining(clusters=1)
+
+
+def test_clusters_survive_a_bundle(fuzzy: GraphRanker, tmp_path: Path) -> None:
+    graphs = by_size("mini-cells", 30).graphs
+    folder = predictor_with(fuzzy).save_pretrained(tmp_path / "bundle")
+    loaded = Predictor.from_pretrained(folder).graph_ranker
+    assert loaded is not None
+    np.testing.assert_allclose(loaded.scores(graphs), fuzzy.scores(graphs), atol=1e-6)
+
+
+HEADS: dict[str, tuple[dict[str, Any], str]] = {
+    "no fuzziness": ({"0.head.fuzziness": None}, "clusters are damaged"),
+    "fuzziness of 1": ({"0.head.fuzziness": np.ones(1)}, "no clusters"),
+    "a head too few": ({"0.head.weight": np.zeros((2, 16))}, "heads of shapes"),
+    "shorter centres": ({"0.head.centres": np.eye(3, 15, dtype=np.float32)}, "heads of shapes"),
+    "something else": ({"0.head.bias": np.zeros(1)}, "heads of shapes"),
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+def test_heads_that_do_not_fit_their_clusters_are_refused(what: str, fuzzy: GraphRanker, tmp_path: Path) -> None:
+    changes, words = HEADS[what]
+    folder = predictor_with(fuzzy).save_pretrained(tmp_path / "bundle")
+    arrays = {**load_file(folder / "encoders.safetensors"), **changes}
+    save_file({name: array for name, array in arrays.items() if array is not None}, folder / "encoders.safetensors")
+    with pytest.raises(BundleError, match=words):
+        Predictor.from_pretrained(folder)
+
+
 def test_pools_by_name_join_the_tasks_of_the_same_networks() -> None:
     pools = ranking_pools(["mini-cells", "mini-shapes"], per_pool=30)
     assert [pool.family for pool in pools] == ["mini-cells", "mini-shapes"]
@@ -81,17 +143,17 @@ def test_pools_by_name_join_the_tasks_of_the_same_networks() -> None:
 
 
 def predictor_with(ranker: GraphRanker) -> Predictor:
-    pool = by_size("mini-cells", 40)
+    pool = by_size("nats-sss", 40)
     from archcast.encoders.features import encode
 
     predictor = Predictor()
-    predictor.ranker = PoolRanker.fit({"mini-cells": (encode(pool.graphs), pool.labels["size"])})
+    predictor.ranker = PoolRanker.fit({"nats-sss": (encode(pool.graphs), pool.labels["size"])})
     predictor.graph_ranker = ranker
     return predictor
 
 
 def test_it_counts_in_pools_and_only_there(ranker: GraphRanker) -> None:
-    graphs = by_size("mini-mixers", 30).graphs
+    graphs = by_size("mini-cells", 30).graphs
     predictor = predictor_with(ranker)
     together, alone = predictor(graphs), predictor(graphs[:1])
     predictor.graph_ranker = None
@@ -100,7 +162,7 @@ def test_it_counts_in_pools_and_only_there(ranker: GraphRanker) -> None:
 
 
 def test_survives_a_bundle(ranker: GraphRanker, tmp_path: Path) -> None:
-    predictor, graphs = predictor_with(ranker), by_size("mini-mixers", 30).graphs
+    predictor, graphs = predictor_with(ranker), by_size("mini-cells", 30).graphs
     loaded = Predictor.from_pretrained(predictor.save_pretrained(tmp_path / "bundle"))
     assert loaded.graph_ranker is not None
     assert loaded.graph_ranker.pools == ("nats-sss", "mini-shapes")
@@ -115,6 +177,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "an enormous encoder": ({"width": 10**9}, "out of range"),
     "a flag for a size": ({"layers": True}, "out of range"),
     "another encoder": ({"width": 48}, "do not fit"),
+    "longer embeddings": ({"dim": 48}, "heads of shapes"),
     "other node features": ({"node_table": 99}, "other node features"),
     "unknown settings": ({"wings": 2}, "other settings"),
 }
@@ -130,7 +193,7 @@ def test_a_description_that_lies_is_refused(what: str, ranker: GraphRanker, tmp_
         part[name] = value
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match=words):
-        Predictor.from_pretrained(folder)(by_size("mini-mixers", 30).graphs)
+        Predictor.from_pretrained(folder)(by_size("mini-cells", 30).graphs)
 
 
 def test_damaged_weights_are_refused(ranker: GraphRanker, tmp_path: Path) -> None:
