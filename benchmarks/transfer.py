@@ -24,7 +24,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes share the cores, not threads
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from itertools import product
@@ -46,7 +46,7 @@ from archcast.predictor import graph_bundle
 from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.graph_ranker import GraphRanker
-from archcast.predictor.graph_training import RankingPool, train_graph_ranker
+from archcast.predictor.graph_training import GraphTraining, RankingPool, train_graph_ranker
 from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources, ranking_pools
 from archcast.predictor.ranker import PoolRanker, hears_graphs
 from archcast.proxies.tables import FOLDER as MEASUREMENTS
@@ -83,14 +83,14 @@ def fitted(family: str, without: str | None, seed: int, encoders: Path, hears: b
     return PoolRanker.fit(known), graph_ranker(sorted(out), seed, encoders) if hears else None
 
 
-def graph_ranker(out: Sequence[str], seed: int, encoders: Path) -> GraphRanker:
+def graph_ranker(out: Sequence[str], seed: int, encoders: Path, training: GraphTraining | None = None) -> GraphRanker:
     """Graph encoders trained without some families, from `encoders` if they were trained before."""
     folder = encoders / f"without-{'-'.join(out)}-{seed}"
     if (folder / "config.json").is_file():
         return graph_bundle.read(
             folder, json.loads((folder / "config.json").read_text()), load_file(folder / graph_bundle.FILE)
         )
-    ranker = train_graph_ranker([pool for pool in all_pools(seed) if pool.family not in out], seed=seed)
+    ranker = train_graph_ranker([pool for pool in all_pools(seed) if pool.family not in out], training, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     graph_bundle.write(ranker, folder)
     (folder / "config.json").write_text(json.dumps(graph_bundle.describe(ranker)))
@@ -128,16 +128,22 @@ def measured(
     return {"archcast, measured": consensus(own, columns, variation), "archcast, not measured": own}, rows
 
 
+def ranked_pools(
+    spaces: Sequence[str], seed: int, networks: int
+) -> Iterator[tuple[str, str, Benchmark, NDArray[np.int64]]]:
+    """Space, task, labels, and the random networks that are ranked, of all pools of some spaces."""
+    for space, task in [(name, task) for name in spaces for task in TASKS[name]]:
+        benchmark = load_benchmark(space, task)
+        rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[:networks])
+        yield space, task, benchmark, rows
+
+
 def one_family(
     spaces: Sequence[str], seed: int, networks: int, without_relatives: bool, encoders: Path
 ) -> list[dict[str, Any]]:
     """All lines of spaces of one family and a seed."""
     relative = RELATIVES.get(spaces[0]) if without_relatives else None
-    chosen = []
-    for space, task in [(name, task) for name in spaces for task in TASKS[name]]:
-        benchmark = load_benchmark(space, task)
-        rows = np.sort(np.random.default_rng(1000 + seed).permutation(len(benchmark))[:networks])
-        chosen.append((space, task, benchmark, rows))
+    chosen = list(ranked_pools(spaces, seed, networks))
     hears = any(hears_graphs(Pool.of(encode(benchmark.graphs(rows)))) for _, _, benchmark, rows in chosen)
     rankers = fitted(family_of(spaces[0]), relative, seed, encoders, hears)
     records = []
