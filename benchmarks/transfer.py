@@ -64,6 +64,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     **{f"mini-{kind}": ("cluttered-digits",) for kind in ("cells", "shapes", "transformers", "mixers")},
 }  # fmt: skip
 RELATIVES = {"transnas101-micro": "nasbench201"}
+LEAST_MEASURED = 50
 AGGREGATES = ("az_nas_rank", "vkdnw_rank", "union_rank", "vote_rank", "mean_rank")
 
 FloatArray = NDArray[np.float64]
@@ -120,12 +121,14 @@ def structural(benchmark: Benchmark, rows: NDArray[np.int64], rankers: Rankers) 
 
 def measured(
     benchmark: Benchmark, table_name: str, rankers: Rankers
-) -> tuple[dict[str, FloatArray], NDArray[np.int64]]:
-    """Scores with and without measurements of the most thoroughly measured networks, and their rows."""
+) -> list[tuple[dict[str, FloatArray], NDArray[np.int64]]]:
+    """Scores with and without measurements of the most thoroughly measured networks, and their rows; none of a few."""
     rows, columns = thoroughly_measured(table_name, benchmark.specs, PROXIES)
+    if len(rows) < LEAST_MEASURED:
+        return []
     own = structural(benchmark, rows, rankers)["archcast"]
     variation = Pool.of(encode(benchmark.graphs(rows))).variation
-    return {"archcast, measured": consensus(own, columns, variation), "archcast, not measured": own}, rows
+    return [({"archcast, measured": consensus(own, columns, variation), "archcast, not measured": own}, rows)]
 
 
 def ranked_pools(
@@ -151,9 +154,7 @@ def one_family(
         found = [("", structural(benchmark, rows, rankers), rows)]
         for table, mark in ((space, ""), (f"{space}-full", " in full"), (f"{space}-{task}", "")):
             if (MEASUREMENTS / f"{table}.parquet").is_file():
-                scores, of_rows = measured(benchmark, table, rankers)
-                if len(of_rows) >= 50:
-                    found.append((mark, scores, of_rows))
+                found += [(mark, *part) for part in measured(benchmark, table, rankers)]
         for mark, scores, of_rows in found:
             labels = benchmark.scores[of_rows]
             for method, values in scores.items():
