@@ -3,8 +3,8 @@
     python -m benchmarks.ablation --parts features measured --seeds 0 1 2
     python -m benchmarks.ablation --parts encoders --seeds 0 --spaces nasbench201 nasbench101 transnas101-micro
 
-Writes results/ablation.csv. Families, pools and networks are those of `benchmarks.transfer`, and so are the graph
-encoders, which are read from `--encoders` or trained there. Parts:
+Writes results/ablation.csv (`--output`). Families, pools and networks are those of `benchmarks.transfer`, and so are
+the graph encoders, which are read from `--encoders` or trained there. Parts:
 
 - *features*: the ranker without graph encoders; without its experts, its prior, one prior for all pools, each source
   space; ranks that are not scaled by how much a feature varies, no ranks but deviations from the pool's mean in units
@@ -65,6 +65,8 @@ PARTS = ("features", "measured", "encoders")
 FULL = {"features": "full", "measured": "full", "encoders": "features alone"}
 """What the parts of each kind are compared with."""
 CLUSTERS = 4
+TEXT_STEPS = 160
+"""Graph encoders are nearly as good after as many (docs/EXPERIMENTS.md); a step of text takes several times as long."""
 EQUAL_VOTES = 1.2
 """Weight of all proxies together where each has the same: three times .4, about the mean agreement in `consensus`."""
 
@@ -147,14 +149,14 @@ def committees(own: FloatArray, given: dict[str, FloatArray], variation: FloatAr
     }
 
 
-def stand_ins(space: str, task: str, benchmark: Benchmark) -> tuple[NDArray[np.int64], dict[str, FloatArray]] | None:
-    """Rows of the networks measured most thoroughly and their proxies, if 50 were measured."""
+def stand_ins(space: str, task: str, benchmark: Benchmark) -> tuple[NDArray[np.int64], dict[str, FloatArray]]:
+    """Rows of the networks measured most thoroughly and their proxies, if 50 were measured; else none."""
     for table in (space, f"{space}-{task}"):
         if (MEASUREMENTS / f"{table}.parquet").is_file():
             rows, given = thoroughly_measured(table, benchmark.specs, PROXIES)
             if len(rows) >= 50:
                 return rows, given
-    return None
+    return np.zeros(0, np.int64), {}
 
 
 def encoder_scores(family: str, seed: int, members: int, folder: Path) -> dict[str, Callable[[GraphBatch], FloatArray]]:
@@ -162,7 +164,7 @@ def encoder_scores(family: str, seed: int, members: int, folder: Path) -> dict[s
     three = graph_ranker([family], seed, folder)
     fuzzy = graph_ranker([family], seed, folder / "fuzzy", GraphTraining(members=members, clusters=CLUSTERS))
     pools = [pool for pool in all_pools(seed) if pool.family != family]
-    text = train_text_ranker(pools, TextTraining(members=members), seed=seed)
+    text = train_text_ranker(pools, TextTraining(members=members, steps=TEXT_STEPS), seed=seed)
     few = replace(three, members=three.members[:members])
     return {
         f"graph, all {len(three.members)}": three.scores, "graph": few.scores, "graph, fuzzy heads": fuzzy.scores,
@@ -180,32 +182,42 @@ def one_family(
     ranker = PoolRanker.fit(known)
     encoders = encoder_scores(family, seed, members, folder) if part == "encoders" else {}
     records = []
+    kept: dict[tuple[str, ...], tuple[str, dict[str, FloatArray]]] = {}  # tasks of the same networks are ranked once
     for space, task, benchmark, rows in ranked_pools(spaces, seed, networks):
+        given: dict[str, FloatArray] = {}
         if part == "measured":
-            measured = stand_ins(space, task, benchmark)
-            if measured is None:
-                continue
-            rows, given = measured
-        graphs = benchmark.graphs(rows)
-        features = encode(graphs)
-        pool = Pool.of(features)
-        if part == "features":
-            scores = {name: way(features) for name, way in ways.items()}
-        elif part == "measured":
-            scores = committees(ranker.scores(features, pool), given, pool.variation)
-        elif hears_graphs(pool):
-            alone = {name: encoder(graphs) for name, encoder in encoders.items()}
-            heard = {f"features + {name}": ranker.scores(features, pool, found) for name, found in alone.items()}
-            scores = {"features alone": ranker.scores(features, pool), **heard, **alone}
-        else:
-            continue
+            rows, given = stand_ins(space, task, benchmark)
+        key = (space, *(benchmark.specs[row] for row in rows))
+        if len(rows) and key not in kept:
+            kept[key] = ranked(benchmark.graphs(rows), ranker, ways, given, encoders)
+        varies, scores = kept.get(key, ("", {}))
         for name, values in scores.items():
             records.append({
                 "kind": part, "space": space, "task": task, "seed": seed, "networks": len(rows),
-                "varies": KINDS[int(pool.variation.argmax())], "part": name,
+                "varies": varies, "part": name,
                 "spearman": float(spearmanr(values, benchmark.scores[rows]).statistic),
             })  # fmt: skip
     return records
+
+
+def ranked(
+    graphs: GraphBatch,
+    ranker: PoolRanker,
+    ways: dict[str, Ranking],
+    given: dict[str, FloatArray],
+    encoders: dict[str, Callable[[GraphBatch], FloatArray]],
+) -> tuple[str, dict[str, FloatArray]]:
+    """What varies most in a pool, and its scores without each part of one kind."""
+    features = encode(graphs)
+    pool = Pool.of(features)
+    scores = {name: way(features) for name, way in ways.items()}
+    if given:
+        scores |= committees(ranker.scores(features, pool), given, pool.variation)
+    if encoders and hears_graphs(pool):
+        alone = {name: encoder(graphs) for name, encoder in encoders.items()}
+        heard = {f"features + {name}": ranker.scores(features, pool, found) for name, found in alone.items()}
+        scores |= {"features alone": ranker.scores(features, pool), **heard, **alone}
+    return KINDS[int(pool.variation.argmax())], scores
 
 
 def table(lines: pd.DataFrame) -> pd.DataFrame:
@@ -237,10 +249,11 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--encoders", type=Path, default=Path("out/transfer"))
+    parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    lines = pd.read_csv(RESULT).to_dict("records") if RESULT.is_file() else []
+    lines = pd.read_csv(options.output).to_dict("records") if options.output.is_file() else []
     if not options.show:
         lines = run(options, lines)
     print(table(pd.DataFrame(lines)).round(3).to_string(index=False))
@@ -263,17 +276,17 @@ def run(options: argparse.Namespace, lines: list[dict[Any, Any]]) -> list[dict[A
         ]
         for future in tqdm(as_completed(futures), "families", len(futures)):
             lines += future.result()
-            write(pd.DataFrame(lines))
+            write(pd.DataFrame(lines), options.output)
     return lines
 
 
-def write(lines: pd.DataFrame) -> None:
+def write(lines: pd.DataFrame, path: Path) -> None:
     """The CSV, in the order of kinds, pools and seeds."""
     order = {name: place for place, name in enumerate([*PARTS, *TASKS])}
     lines = lines.sort_values(
         ["kind", "space", "seed"], key=lambda column: column.map(lambda name: order.get(name, name)), kind="stable"
     )
-    lines.round(4).to_csv(RESULT, index=False, lineterminator="\n")
+    lines.round(4).to_csv(path, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class TextTraining(PoolTraining):
         default_factory=lambda: TextEncoderConfig(width=48, layers=3, heads=4, inner_width=96)
     )
     """Of the size of the graph encoders."""
-    max_length: int = 512
+    max_length: int = 256
     """Longest text; the networks of a handful are padded to the longest of them."""
 
 
@@ -45,7 +45,7 @@ class TextRanker(EncoderRanker):
         max_length: longest text they read.
     """
 
-    max_length: int = 512
+    max_length: int = 256
 
     def build(self) -> tuple[nn.Module, int]:
         encoder = TextEncoder(TextEncoderConfig(**self.encoder))

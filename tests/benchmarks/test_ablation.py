@@ -142,12 +142,11 @@ def test_the_table_compares_with_the_whole() -> None:
 
 
 @pytest.mark.shared
-def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "RESULT", tmp_path / "ablation.csv")
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     done = [{"kind": "features", "space": "nats-sss", "task": "cifar10", "seed": 0, "part": "full", "spearman": 0.5}]
     options = argparse.Namespace(
         parts=["features"], seeds=[0], spaces=["nats-sss"], networks=50, members=1, jobs=1, encoders=tmp_path,
-        again=False,
+        again=False, output=tmp_path / "ablation.csv",
     )  # fmt: skip
     assert ablation.run(options, done) == done
     lines = ablation.one_family("measured", ["nats-sss"], 0, 50, 1, tmp_path)
