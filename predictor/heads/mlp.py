@@ -46,7 +46,7 @@ class MLPConfig:
     """After each of them."""
     members: int = 3
     """Perceptrons; their scores are averaged."""
-    loss: str = "correlation"
+    loss: str = "margin"
     """A name of `archcast.predictor.losses.LOSSES`."""
     training: HeadTraining = field(
         default_factory=lambda: HeadTraining(steps=300, batch_size=64, learning_rate=2e-3, weight_decay=0.05)
