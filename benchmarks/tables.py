@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.few_shot import REFERENCE
+from benchmarks.heads_tables import heads_cells, heads_coverage, heads_others, losses_table
 from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
 from benchmarks.zero_shot import TARGET
 
@@ -222,6 +223,12 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "coverage": coverage,
         "capture": capture,
         "speed": speed,
+    },
+    ROOT / "docs" / "heads.md": {
+        "heads-cells": heads_cells,
+        "heads-others": heads_others,
+        "heads-coverage": heads_coverage,
+        "losses": losses_table,
     },
     ROOT / "docs" / "proxies.md": {
         "proxy-pools": proxy_pools,
