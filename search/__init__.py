@@ -1,0 +1,1 @@
+"""Predictor-guided architecture search: an ask/tell core, strategies, spaces, durable runs and reports."""

@@ -1,0 +1,265 @@
+"""`Candidates`: the architectures a search may still propose, with features and costs.
+
+A space that can be enumerated is encoded once, each network once however many specs it has. Of a larger one, each
+call draws a pool: random architectures, and mutants and children of the best so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archcast.errors import ArchcastError
+from archcast.graphs.graph import GraphBatch
+from archcast.search.costs import COUNTED, Cost, costs_of
+from archcast.search.history import History
+from archcast.search.objectives import Limits
+from archcast.search.space import Space
+
+FloatArray = NDArray[np.float64]
+
+_CHUNK = 4096
+_KEPT = 50_000  # rows of architectures drawn from large spaces; the oldest are forgotten
+_PATIENCE = 200  # draws per architecture wanted before a space counts as searched through
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Some candidates.
+
+    Attributes:
+        specs: `[n]`, no two the same network.
+        features: `[n, F]` of `archcast.encoders.features`.
+        costs: name -> `[n]`.
+        whole: whether these are all that are left.
+    """
+
+    specs: Sequence[str]
+    features: NDArray[np.float32]
+    costs: Mapping[str, FloatArray]
+    whole: bool
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Pool:
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        costs = {name: values[rows] for name, values in self.costs.items()}
+        return Pool([self.specs[row] for row in rows], self.features[rows], costs, self.whole)
+
+
+class Candidates:
+    """What is left of a space.
+
+    Args:
+        space: the space.
+        history: trials, which are left out.
+        limits: what costs must keep to.
+        costs: those of the user, by name.
+        needed: names of costs that objectives need.
+        pool: architectures to draw where the space cannot be enumerated.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        history: History,
+        limits: Limits,
+        costs: Mapping[str, Cost],
+        needed: Sequence[str] = (),
+        pool: int = 1000,
+    ) -> None:
+        self.space, self.history, self.limits = space, history, limits
+        self.pool_size = pool
+        self._given = dict(costs)
+        self._names = tuple(dict.fromkeys((*limits.upper, *needed)))
+        self._rows: dict[str, tuple[NDArray[np.float32], tuple[float, ...]]] = {}
+        self._whole: Pool | None = None
+        self._all: tuple[str, ...] | None = None
+        self._identity_row: dict[str, int] = {}
+        self._identities: dict[str, str] = {}
+
+    # -- one architecture -------------------------------------------------------------------------------------------
+
+    def identity(self, spec: str) -> str:
+        """`Space.identity`, remembered."""
+        found = self._identities.get(spec)
+        if found is None:
+            if len(self._identities) >= 4 * _KEPT:
+                self._identities.clear()
+            found = self._identities[spec] = self.space.identity(spec)
+        return found
+
+    def is_new(self, spec: str) -> bool:
+        return not self.history.has_spec(spec) and not self.history.has(self.identity(spec))
+
+    def feasible(self, specs: Sequence[str]) -> NDArray[np.bool_]:
+        """`[n]` whether each spec keeps every limit. Nothing is built; one that cannot even be captured does not."""
+        if not self._names or not self.limits.upper:
+            return np.ones(len(specs), dtype=bool)
+        return self.limits.allows(self.costs(specs), len(specs))
+
+    def costs(self, specs: Sequence[str]) -> dict[str, FloatArray]:
+        """`[n]` every cost that limits or objectives name."""
+        if not self._names:
+            return {}
+        _, costs = self._encoded(specs) if self._counts else (None, self._costs(specs, None))
+        return costs
+
+    def features(self, specs: Sequence[str]) -> NDArray[np.float32]:
+        """`[n, F]` features; NaN in every column of one that cannot be captured."""
+        return self._encoded(specs)[0]
+
+    # -- many -------------------------------------------------------------------------------------------------------
+
+    def random(self, rng: np.random.Generator, count: int) -> list[str]:
+        """New architectures that keep the limits, at random; fewer than `count` where there are no more."""
+        found: dict[str, str] = {}
+        for _ in range(_PATIENCE):
+            if len(found) >= count:
+                break
+            drawn = [self.space.sample(rng) for _ in range(max(2 * (count - len(found)), 4))]
+            self._add(found, drawn, count)
+        if len(found) < count and (specs := self.space.specs()) is not None:
+            left = [specs[i] for i in rng.permutation(len(specs)) if self.is_new(specs[i])]
+            for start in range(0, len(left), _CHUNK):
+                if len(found) >= count:
+                    break
+                self._add(found, left[start : start + _CHUNK], count)
+        return list(found.values())
+
+    def fresh(self, specs: Sequence[str]) -> list[str]:
+        """Those of `specs` that are new and keep the limits, each network once."""
+        found: dict[str, str] = {}
+        self._add(found, specs, len(specs))
+        return list(found.values())
+
+    def pool(self, rng: np.random.Generator, parents: Sequence[str] = ()) -> Pool:
+        """Candidates with features: all that are left, or `pool_size` drawn around `parents` and at random."""
+        if self.space.specs() is not None:
+            return self._left()
+        return self._drawn(rng, parents)
+
+    def _left(self) -> Pool:
+        if self._whole is None:
+            self._whole = self._enumerate()
+            self._identity_row = {self.identity(spec): row for row, spec in enumerate(self._whole.specs)}
+        free = np.ones(len(self._whole), dtype=bool)
+        for trial in self.history:
+            row = self._identity_row.get(trial.identity)
+            if row is not None:
+                free[row] = False
+        return self._whole.take(np.flatnonzero(free))
+
+    def _enumerate(self) -> Pool:
+        specs = self.space.specs()
+        assert specs is not None  # `pool` has looked
+        distinct: dict[str, str] = {}
+        for spec in specs:
+            distinct.setdefault(self.identity(spec), spec)
+        chosen = list(distinct.values())
+        features, costs = self._encode_all(chosen)
+        kept = np.isfinite(features[:, 0]) & self.limits.allows(costs, len(chosen))
+        return Pool(chosen, features, costs, True).take(kept)
+
+    def _drawn(self, rng: np.random.Generator, parents: Sequence[str]) -> Pool:
+        found: dict[str, str] = {}
+        wanted = self.pool_size
+        if parents:
+            for _ in range(4):
+                if len(found) >= wanted // 2:
+                    break
+                self._add(found, list(self._offspring(rng, parents, wanted // 2)), wanted // 2)
+        for _ in range(8):
+            if len(found) >= wanted:
+                break
+            self._add(found, [self.space.sample(rng) for _ in range(wanted - len(found))], wanted)
+        specs = list(found.values())
+        features, costs = self._encoded(specs)
+        return Pool(specs, features, costs, False).take(np.isfinite(features[:, 0]))
+
+    def _offspring(self, rng: np.random.Generator, parents: Sequence[str], count: int) -> Iterator[str]:
+        """Mutants of one or two steps, and children of two parents; earlier parents have more."""
+        for _ in range(count):
+            first = parents[int(len(parents) * rng.random() ** 2)]
+            if len(parents) > 1 and rng.random() < 0.25:
+                yield self.space.crossover(first, parents[int(rng.integers(len(parents)))], rng)
+                continue
+            child = self.space.mutate(first, rng)
+            yield self.space.mutate(child, rng) if rng.random() < 0.33 else child
+
+    def _add(self, found: dict[str, str], specs: Sequence[str], most: int) -> None:
+        new: dict[str, str] = {}
+        for spec in specs:
+            if self.is_new(spec):
+                identity = self.identity(spec)
+                if identity not in found:
+                    new.setdefault(identity, spec)
+        keeps = self.feasible(list(new.values()))
+        for (identity, spec), keep in zip(new.items(), keeps, strict=True):
+            if keep and len(found) < most:
+                found[identity] = spec
+
+    # -- encoding ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _counts(self) -> bool:
+        """Whether a cost has to be counted on graphs."""
+        return any(name not in self._given for name in self._names)
+
+    def _encoded(self, specs: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, FloatArray]]:
+        """Features and costs, each architecture made once."""
+        missing = [spec for spec in dict.fromkeys(specs) if spec not in self._rows]
+        if len(self._rows) + len(missing) > _KEPT:
+            self._rows.clear()
+            missing = list(dict.fromkeys(specs))
+        if missing:
+            features, costs = self._encode_all(missing)
+            table = np.stack([costs[name] for name in self._names], axis=1) if self._names else None
+            for row, spec in enumerate(missing):
+                numbers = () if table is None else tuple(table[row].tolist())
+                self._rows[spec] = (features[row], numbers)
+        rows = [self._rows[spec] for spec in specs]
+        width = len(rows[0][0]) if rows else 0
+        features = np.asarray([row[0] for row in rows], dtype=np.float32).reshape(len(rows), width)
+        columns = np.asarray([row[1] for row in rows], dtype=np.float64).reshape(len(rows), len(self._names))
+        return features, {name: columns[:, i] for i, name in enumerate(self._names)}
+
+    def _encode_all(self, specs: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, FloatArray]]:
+        from archcast.encoders.features import FEATURE_NAMES, encode
+
+        features = np.full((len(specs), len(FEATURE_NAMES)), np.nan, dtype=np.float32)
+        costs = {name: np.full(len(specs), np.nan) for name in self._names}
+        for start in range(0, len(specs), _CHUNK):
+            rows, graphs = self._graphs(specs, range(start, min(start + _CHUNK, len(specs))))
+            if graphs is None:
+                continue
+            features[rows] = encode(graphs)
+            for name, values in self._costs([specs[row] for row in rows], graphs).items():
+                costs[name][rows] = values
+        return features, costs
+
+    def _costs(self, specs: Sequence[str], graphs: GraphBatch | None) -> dict[str, FloatArray]:
+        return {name: costs_of(name, self._given.get(name), specs, graphs) for name in self._names}
+
+    def _graphs(self, specs: Sequence[str], rows: Sequence[int]) -> tuple[list[int], GraphBatch | None]:
+        """The graphs of those of `rows` that have one."""
+        try:
+            return list(rows), self.space.graphs([specs[row] for row in rows])
+        except ArchcastError:  # one of them cannot be captured: find out which
+            found = [(row, graphs) for row in rows if (graphs := self._graph(specs[row])) is not None]
+        if not found:
+            return [], None
+        return [row for row, _ in found], GraphBatch.concatenate([graphs for _, graphs in found])
+
+    def _graph(self, spec: str) -> GraphBatch | None:
+        try:
+            return self.space.graphs([spec])
+        except ArchcastError:
+            return None
+
+
+__all__ = ["COUNTED", "Candidates", "Pool"]

@@ -1,0 +1,1 @@
+"""Search strategies: each proposes architectures from what a search knows so far."""
