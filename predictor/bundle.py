@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,14 @@ from archcast.graphs.vocabulary import OPS
 from archcast.predictor import graph_bundle
 from archcast.predictor.blend import Blend
 from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
-from archcast.predictor.calibration import ValueMap
-from archcast.predictor.heads.gaussian_process import GaussianProcessHead
+from archcast.predictor.bundle_upgrades import OLDEST, upgrade
+from archcast.predictor.calibration import Agreement, ErrorScale, ValueMap
+from archcast.predictor.fitted import Fitted
+from archcast.predictor.heads.gaussian_process import AutomaticProcessHead, GaussianProcessHead
 from archcast.predictor.heads.gbdt import GBDTHead, trees_only
 from archcast.predictor.heads.networks import Head
 from archcast.predictor.heads.ridge import RidgeHead
+from archcast.predictor.kernel_prior import KernelPrior
 from archcast.predictor.measured_inputs import MeasuredInputs
 from archcast.predictor.neighbourhood import Neighbourhood
 from archcast.predictor.ranker import PoolRanker
@@ -46,7 +50,9 @@ Arrays = dict[str, NDArray[Any]]
 SCHEMA_VERSION = 3
 BUILT_IN = Path(__file__).resolve().parent.parent / "pretrained"
 _FILES = ("config.json", "model.safetensors", "vocab.json")
-_ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {"gp": GaussianProcessHead, "ridge": RidgeHead}
+_ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {
+    "gp": GaussianProcessHead, "ard": AutomaticProcessHead, "ridge": RidgeHead,
+}  # fmt: skip
 
 
 def save(predictor: Predictor, directory: Path, *, metrics: dict[str, Any], card: str | None) -> Path:
@@ -87,11 +93,14 @@ def load(name: str | Path) -> Predictor:
     """Read a bundle by built-in name, directory, or hub id."""
     directory = _find(str(name))
     config = _read_json(directory / "config.json")
-    _check_config(directory, config)
+    _check_version(directory, config)
+    _check_files(directory)
+    arrays = _read_arrays(directory / "model.safetensors")
+    config, arrays = upgrade(config, arrays)
+    check_config(directory, config, frozenset({*_ARRAY_HEADS, "gbdt"}))
     vocabulary = _read_json(directory / "vocab.json")
     if vocabulary.get("features") != list(FEATURE_NAMES) or config.get("feature_version") != VERSION:
         raise BundleError(f"{directory} was made with other features than this version has; train it again")
-    arrays = _read_arrays(directory / "model.safetensors")
     check_arrays(directory / "model.safetensors", arrays, config, len(FEATURE_NAMES))
     return _unpack(directory, config, arrays)
 
@@ -182,6 +191,8 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         "blend": None,
         "measured": None,
         "ranker": None,
+        "kernel_prior": None if predictor.kernel_prior is None else list(predictor.kernel_prior.families),
+        "agreement": None,
         "graph_ranker": None if predictor.graph_ranker is None else graph_bundle.describe(predictor.graph_ranker),
     }
     text = None
@@ -196,11 +207,16 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         arrays.update(_flat("value", predictor.fitted.value))
         arrays.update(_flat("neighbourhood", predictor.fitted.neighbourhood))
         arrays["factor"] = np.asarray(predictor.fitted.factor)
+        arrays.update(_flat("error_scale", predictor.fitted.error_scale))
+        if predictor.fitted.agreement is not None:
+            config["agreement"] = asdict(predictor.fitted.agreement)
         if predictor.fitted.prior_pool is not None:
             arrays.update(_flat("prior_pool", predictor.fitted.prior_pool))
         if predictor.fitted.measured is not None:
             config["measured"] = list(predictor.fitted.measured.names)
             arrays["measured.floors"] = predictor.fitted.measured.floors
+    if predictor.kernel_prior is not None:
+        arrays["kernel_prior.weights"] = predictor.kernel_prior.weights
     if predictor.ranker is not None:
         config["ranker"] = list(predictor.ranker.names)
         arrays["ranker.weights"] = predictor.ranker.weights
@@ -233,7 +249,7 @@ def _part(kind: type[Any], prefix: str, arrays: Arrays) -> Any:
 
 
 def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predictor:
-    from archcast.predictor.predictor import Fitted, Predictor
+    from archcast.predictor.predictor import Predictor
 
     shape = config.get("input_shape")
     predictor = Predictor(tuple(shape) if shape else None)
@@ -245,6 +261,8 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             arrays["ranker.amplitudes"],
             _part(Pool, "ranker.reference", arrays),
         )
+    if config["kernel_prior"] is not None:
+        predictor.kernel_prior = KernelPrior(tuple(config["kernel_prior"]), arrays["kernel_prior.weights"])
     if config["graph_ranker"] is not None:
         weights = _read_arrays(directory / graph_bundle.FILE)
         predictor.graph_ranker = graph_bundle.read(directory, config["graph_ranker"], weights)
@@ -258,6 +276,8 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             _part(ValueMap, "value", arrays),
             _part(Neighbourhood, "neighbourhood", arrays),
             float(arrays["factor"]),
+            _part(ErrorScale, "error_scale", arrays),
+            None if config["agreement"] is None else Agreement(**config["agreement"]),
             _part(Pool, "prior_pool", arrays) if "prior_pool.rows" in arrays else None,
             None if names is None else MeasuredInputs(tuple(names), arrays["measured.floors"]),
         )
@@ -273,13 +293,16 @@ def _gbdt(directory: Path, arrays: Arrays) -> GBDTHead:
     return GBDTHead(trees_only(text))  # what follows the trees was not checked
 
 
-def _check_config(directory: Path, config: dict[str, Any]) -> None:
+def _check_version(directory: Path, config: dict[str, Any]) -> None:
     version = config.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or not OLDEST <= version <= SCHEMA_VERSION:
         raise BundleError(
-            f"{directory} has schema {version!r}; this version reads schema {SCHEMA_VERSION}. Upgrade archcast"
+            f"{directory} has schema {version!r}; this version reads schemas {OLDEST} to {SCHEMA_VERSION}. "
+            "Upgrade archcast"
         )
-    check_config(directory, config, frozenset({*_ARRAY_HEADS, "gbdt"}))
+
+
+def _check_files(directory: Path) -> None:
     for name in _FILES:
         if not (directory / name).is_file():
             raise BundleError(f"{directory / name} is missing; the bundle is incomplete, save or download it again")

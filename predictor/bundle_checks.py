@@ -28,17 +28,25 @@ KEYS: Final = (
     "measured",
     "ranker",
     "graph_ranker",
+    "kernel_prior",
+    "agreement",
 )
 """Keys of config.json."""
 
 _POOL: Final = {"rows": "{0}F", "amplitude": "F", "variation": "V"}
+_PROCESS: Final = {
+    "columns": "d", "center": "d", "scale": "d", "inputs": "nd", "lengths": "L", "shares": "L", "joint": "L",
+    "weights": "Ln", "mean": "", "measured": "", "relevance": "Kd", "metric": "L",
+}  # fmt: skip
 _SHAPES: Final[dict[str, dict[str, str]]] = {
-    "gp": {"columns": "d", "center": "d", "scale": "d", "inputs": "nd", "lengths": "L", "shares": "L",
-           "joint": "L", "weights": "Ln", "mean": "", "measured": ""},
+    "gp": _PROCESS,
+    "ard": {name: shape.translate(str.maketrans("dnLK", "eqlm")) for name, shape in _PROCESS.items()},
     "ridge": {"center": "I", "scale": "I", "weights": "I", "mean": ""},
     "value": {"knots": "k", "heights": "k"},
     "neighbourhood": {"center": "F", "projection": "cF", "rows": "rc", "errors": "r", "spacing": "r"},
+    "error_scale": {"factor": "", "share": ""},
     "measured": {"floors": "M"},
+    "kernel_prior": {"weights": "F"},
     "prior_pool": {name: shape.format("p") for name, shape in _POOL.items()},
     "ranker": {"weights": "SF", "amplitudes": "SF",
                **{f"reference.{name}": shape.format("u") for name, shape in _POOL.items()}},
@@ -46,8 +54,15 @@ _SHAPES: Final[dict[str, dict[str, str]]] = {
 """Part -> array -> one letter an axis. F: features, I: inputs of heads, S: source pools, M: measured, V: kinds of
 variation; others agree within a part."""
 
-_MAY_BE_INFINITE: Final = ("ridge.scale", "factor")  # a constant column; too few labels for an interval
-_POSITIVE: Final = ("gp.scale", "gp.lengths", "ridge.scale", "neighbourhood.spacing")
+_MAY_BE_INFINITE: Final = (
+    "ridge.scale",
+    "factor",
+    "error_scale.factor",
+)  # a constant column; too few labels for an interval
+_POSITIVE: Final = (
+    "gp.scale", "gp.lengths", "ard.scale", "ard.lengths", "ridge.scale", "neighbourhood.spacing",
+    "error_scale.factor", "kernel_prior.weights",
+)  # fmt: skip
 _HEAVY: Final = 1e-6  # how far blend weights may miss a sum of 1
 
 _INTEGERS: Final = r"(?:-?\d{1,15}(?: -?\d{1,15})*)?"
@@ -87,14 +102,18 @@ def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str])
     shape = config["input_shape"]
     if shape is not None and not (isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)):
         raise BundleError(f"{where}: input_shape must be a list of positive integers or null, not {shape!r}")
+    for key, what in (("ranker", "source names"), ("measured", "proxies"), ("kernel_prior", "families")):
+        given = config[key]
+        if given is not None and not (isinstance(given, list) and given and all(isinstance(n, str) for n in given)):
+            raise BundleError(f"{where}: {key} must be a list of {what} or null, not {given!r}")
     names = config["ranker"]
-    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise BundleError(f"{where}: ranker must be a list of source names or null, not {names!r}")
-    proxies = config["measured"]
-    if proxies is not None and not (
-        isinstance(proxies, list) and proxies and all(isinstance(name, str) for name in proxies)
+    agreement = config["agreement"]
+    if agreement is not None and not (
+        isinstance(agreement, dict)
+        and set(agreement) == {"tau", "deviation", "labels"}
+        and all(type(value) in (int, float) for value in agreement.values())
     ):
-        raise BundleError(f"{where}: measured must be a list of proxies or null, not {proxies!r}")
+        raise BundleError(f"{where}: agreement must have tau, deviation and labels, or be null, not {agreement!r}")
     if names is None and config["graph_ranker"] is not None:
         raise BundleError(f"{where} has a graph_ranker without a ranker; the bundle is damaged")
     blend = config["blend"]
@@ -123,11 +142,20 @@ def check_arrays(path: Path, arrays: Arrays, config: dict[str, Any], features: i
     for name, letters in expected.items():
         _check_shape(path, name, arrays[name], letters, sizes)
         _check_values(path, name, arrays[name], inputs)
-    if "gp.measured" in arrays and not 0 <= float(arrays["gp.measured"]) <= min(sizes["M"], len(arrays["gp.columns"])):
-        raise BundleError(f"{path}: gp.measured is no number of measured columns; the bundle is damaged")
+    for head in ("gp", "ard"):
+        if f"{head}.columns" in arrays:
+            _check_process(path, arrays, head, sizes["M"])
     for name in ("value.knots", "value.heights"):
         if name in arrays and (np.diff(arrays[name]) < 0).any():
             raise BundleError(f"{path}: {name} must rise; the bundle is damaged")
+
+
+def _check_process(path: Path, arrays: Arrays, head: str, measured: int) -> None:
+    if not 0 <= float(arrays[f"{head}.measured"]) <= min(measured, len(arrays[f"{head}.columns"])):
+        raise BundleError(f"{path}: {head}.measured is no number of measured columns; the bundle is damaged")
+    metric = arrays[f"{head}.metric"]
+    if not np.isin(metric, np.arange(len(arrays[f"{head}.relevance"]))).all():
+        raise BundleError(f"{path}: {head}.metric must name rows of {head}.relevance; the bundle is damaged")
 
 
 def input_width(arrays: Arrays, features: int) -> int:
@@ -141,12 +169,15 @@ def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
     if config["blend"] is not None:
         parts += [*(name for name in config["blend"] if name in _SHAPES), "value", "neighbourhood"]
         result["factor"] = ""
+        parts.append("error_scale")
         if any(name.startswith("prior_pool.") for name in arrays):
             parts.append("prior_pool")
         if config["measured"] is not None:
             parts.append("measured")
     if config["ranker"] is not None:
         parts.append("ranker")
+    if config["kernel_prior"] is not None:
+        parts.append("kernel_prior")
     return result | {f"{part}.{name}": letters for part in parts for name, letters in _SHAPES[part].items()}
 
 
@@ -156,7 +187,7 @@ def _check_shape(path: Path, name: str, array: NDArray[Any], letters: str, sizes
         sizes.setdefault(letter, size) == size for letter, size in zip(letters, array.shape, strict=True)
     )
     # A Gaussian process may have dropped all columns; nothing else is ever empty.
-    if not fits or (array.size == 0 and "d" not in letters):
+    if not fits or (array.size == 0 and not set("de") & set(letters)):
         raise BundleError(
             f"{path}: {name} has shape {list(array.shape)} instead of [{wanted}]; the bundle is damaged or was made "
             "with other features"
@@ -164,7 +195,7 @@ def _check_shape(path: Path, name: str, array: NDArray[Any], letters: str, sizes
 
 
 def _check_values(path: Path, name: str, array: NDArray[Any], inputs: int) -> None:
-    if name == "gp.columns":
+    if name in ("gp.columns", "ard.columns"):
         if array.dtype.kind not in "iu" or (array.size and not 0 <= array.min() <= array.max() < inputs):
             raise BundleError(f"{path}: {name} must hold positions of columns below {inputs}; the bundle is damaged")
         return

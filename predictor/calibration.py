@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 CONFIDENCE = 0.9
+_WITHIN_ONE = 0.6827  # of a normal distribution lies within one standard deviation
 
 
 def rank_gauss(values: FloatArray) -> FloatArray:
@@ -52,6 +53,71 @@ class ValueMap:
     def __call__(self, scores: FloatArray) -> FloatArray:
         """`[m]` values of `scores`, constant beyond the ends of what was seen."""
         return np.interp(scores, self.knots, self.heights)
+
+    def slope(self, scores: FloatArray, reach: float = 0.25) -> FloatArray:
+        """`[m]` how fast values rise around `scores`, over `reach` to either side; never below 5 % of the mean slope.
+
+        Isotonic steps are flat in the middle; the floor keeps the spread of a value from vanishing there.
+        """
+        rise = (self(scores + reach) - self(scores - reach)) / (2 * reach)
+        length = max(float(self.knots[-1] - self.knots[0]), 1e-12)
+        return np.maximum(rise, 0.05 * max(float(np.ptp(self.heights)) / length, 1e-12))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Cross-validated rank agreement.
+
+    Attributes:
+        tau: Kendall's tau between labels and out-of-fold scores.
+        deviation: its standard deviation over networks (bootstrap).
+        labels: how many there were.
+    """
+
+    tau: float
+    deviation: float
+    labels: int
+
+    @classmethod
+    def of(cls, labels: FloatArray, out_of_fold: FloatArray) -> Agreement:
+        """Of `[n]` labels and the scores of models that had not seen them."""
+        from archcast.predictor.metrics import bootstrap_draws, kendall_tau
+
+        draws = bootstrap_draws(labels, out_of_fold, resamples=500)["tau"]
+        return cls(kendall_tau(labels, out_of_fold), float(draws.std()), len(labels))
+
+    def __str__(self) -> str:
+        return f"{self.tau:.3f} +- {self.deviation:.3f} ({self.labels} labels)"
+
+
+@dataclass(frozen=True)
+class ErrorScale:
+    """Standard deviations of values: what the heads say about themselves, and the errors made nearby.
+
+        spread = factor sqrt(slope own) sqrt(difficulty)
+
+    the geometric mean of two guesses in the task's unit: the spread `own` of the scores times the slope of the value
+    map, and the mean error of forecasts around the network. `factor` makes 68 % of out-of-fold errors fall
+    within one spread, as of a normal distribution.
+
+    Attributes:
+        factor: see above.
+        share: exponent of the first guess, 1 - share that of the second; 0 where only the second is known.
+    """
+
+    factor: float
+    share: float = 0.5
+
+    @classmethod
+    def fit(cls, slope: FloatArray, own: FloatArray, difficulty: FloatArray, residuals: FloatArray) -> ErrorScale:
+        """Of `[n]` labelled networks, all out of fold."""
+        share = 0.5 if (own > 0).all() else 0.0
+        raw = cls(1.0, share)(slope, own, difficulty)
+        return cls(max(float(np.quantile(np.abs(residuals) / raw, _WITHIN_ONE)), 1e-9), share)
+
+    def __call__(self, slope: FloatArray, own: FloatArray, difficulty: FloatArray) -> FloatArray:
+        """`[m]` standard deviations in the task's unit."""
+        return np.asarray(self.factor * (slope * own) ** self.share * difficulty ** (1 - self.share))
 
 
 def conformal_factor(residuals: FloatArray, difficulty: FloatArray) -> float:

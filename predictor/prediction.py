@@ -29,6 +29,7 @@ class Prediction:
         macs: multiply-accumulates of one forward pass.
         unknown_ops: operations outside the vocabulary and how often each occurs.
         unit: unit of `value`.
+        spread: standard deviation of the forecast, in the task's unit; NaN if the predictor knows no labels.
     """
 
     name: str
@@ -41,11 +42,15 @@ class Prediction:
     macs: int
     unknown_ops: dict[str, int] = field(default_factory=dict)
     unit: str = ""
+    spread: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Sequence[Prediction]):
-    """Forecasts for many networks, as arrays; indexing gives a `Prediction`."""
+    """Forecasts for many networks, as arrays; indexing gives a `Prediction`.
+
+    `spread` is `[n]`, or empty where nobody gave one.
+    """
 
     names: tuple[str, ...]
     scores: FloatArray
@@ -57,6 +62,7 @@ class Predictions(Sequence[Prediction]):
     macs: NDArray[np.int64]
     unknown_ops: tuple[dict[str, int], ...]
     unit: str = ""
+    spread: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,6 +86,7 @@ class Predictions(Sequence[Prediction]):
             int(self.macs[position]),
             self.unknown_ops[position] if self.unknown_ops else {},
             self.unit,
+            float(self.spread[position]) if len(self.spread) else float("nan"),
         )
 
     @property
@@ -93,6 +100,26 @@ class Predictions(Sequence[Prediction]):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """`[n]` values, so that `np.asarray(predictions)` and numpy functions work."""
         return np.array(self.values, dtype=dtype, copy=copy)
+
+    def expected_improvement(self, best: float, *, margin: float = 0.0) -> FloatArray:
+        """`[n]` how much better than `best`, the best value measured so far, a network is expected to be, in its unit.
+
+        Raises:
+            DataError: the predictor knows no labels, so there are no values.
+        """
+        from archcast.predictor.acquisition import expected_improvement
+
+        return expected_improvement(self.values, self.spread, best, margin=margin)
+
+    def probability_of_best(self) -> FloatArray:
+        """`[n]` probability that a network is the best of these, summing to 1.
+
+        Raises:
+            DataError: the predictor knows no labels, so there are no values.
+        """
+        from archcast.predictor.acquisition import probability_of_best
+
+        return probability_of_best(self.values, self.spread)
 
     def to_records(self) -> list[dict[str, Any]]:
         """One plain dictionary per network, ready for JSON."""

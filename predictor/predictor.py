@@ -9,8 +9,7 @@ both; `Predictor()` has neither until it is fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +22,14 @@ from archcast.encoders.features import encode
 from archcast.encoders.pool import Pool
 from archcast.errors import ConfigError, DataError, NotFittedError
 from archcast.graphs.graph import GraphBatch
-from archcast.predictor.blend import Blend, fit_blend
-from archcast.predictor.calibration import ValueMap, conformal_factor, standardised
+from archcast.predictor.calibration import Agreement, standardised
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
+from archcast.predictor.fitted import Fitted, fit_features
 from archcast.predictor.graph_ranker import GraphRanker
-from archcast.predictor.heads.networks import Networks
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
-from archcast.predictor.measured_inputs import Measured, MeasuredInputs, as_columns
-from archcast.predictor.neighbourhood import Neighbourhood
+from archcast.predictor.kernel_prior import KernelPrior
+from archcast.predictor.measured_inputs import Measured, as_columns
 from archcast.predictor.prediction import Predictions
 from archcast.predictor.ranker import PoolRanker, hears_graphs
 
@@ -43,34 +41,6 @@ POOL_SIZE = 16
 
 _MAX_WIDENING = 6.0
 _STRANGE, _KNOWN = 0.6, 0.9  # familiarities: unseen spaces stay below the first, held-out networks above the second
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What labels taught: scores, values, intervals, and where they hold.
-
-    Attributes:
-        blend: the heads.
-        value: scores to values in the task's unit.
-        neighbourhood: the labelled networks and the errors made on them.
-        factor: conformal half-width per unit of difficulty.
-        prior_pool: the labelled networks as a pool, if the ranker's score is an extra input column; else None.
-        measured: the zero-cost proxies that are further input columns; None where none were measured.
-    """
-
-    blend: Blend
-    value: ValueMap
-    neighbourhood: Neighbourhood
-    factor: float
-    prior_pool: Pool | None = None
-    measured: MeasuredInputs | None = None
-
-    def scores(
-        self, features: NDArray[np.float32], ranker: PoolRanker | None, columns: dict[str, FloatArray]
-    ) -> FloatArray:
-        """`[m]` blended scores; `columns` are the measured ones by name."""
-        measured = None if self.measured is None else self.measured.columns(columns)
-        return self.blend.predict(_inputs(features, ranker, self.prior_pool, measured))
 
 
 class Predictor:
@@ -89,6 +59,7 @@ class Predictor:
         self.fitted: Fitted | None = None
         self.ranker: PoolRanker | None = None
         self.graph_ranker: GraphRanker | None = None
+        self.kernel_prior: KernelPrior | None = None
         self.task: str = ""
         self.unit: str = ""
 
@@ -127,9 +98,12 @@ class Predictor:
         groups: Any = None,
         seed: int = 0,
         unit: str = "",
+        heads: Sequence[str] | None = None,
+        seconds: float | None = None,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> Predictor:
-        """Learn from measured networks. A pretrained predictor keeps its ranker, whose score becomes one more input.
+        """Learn from measured networks. A pretrained predictor keeps its ranker, whose score becomes one more input,
+        and its kernel prior, by which the Gaussian processes know beforehand which features tend to count.
 
         Args:
             networks: list of anything `capture` takes, or a `GraphBatch`.
@@ -140,21 +114,34 @@ class Predictor:
             groups: `[n]` labels of groups that must share a fold; default: isomorphic graphs share one.
             seed: of folds, trees and sub-samples; the same seed gives the same predictor.
             unit: of the scores, for people ("%").
-            on_step: called after each fold with a short text, for progress bars.
+            heads: names of the heads to blend (`archcast.predictor.blend`), the quickest first; all quick ones when
+                left out.
+            seconds: time to use. The first head is always fitted, a second or two for some hundred labels; further
+                heads and further rounds of cross-validation follow while there is time. Without, every head gets one
+                round, which gives the same predictor on every machine.
+            on_step: called after each fold with a short text and the time left, for progress bars.
 
         Raises:
             DataError: scores that are text, NaN, infinite, too few, all equal or of another length; `measured` of
                 another length, or the same for all.
+            ConfigError: `seconds` is not positive. UnknownNameError: no such head.
         """
         batch, _ = as_batch(networks, self.input_shape)
         labels = as_scores(scores, len(batch))
         features = encode(batch)
         columns = as_columns(measured, len(batch))
         self.fitted = fit_features(
-            features, labels, _groups(batch, groups), self.ranker, seed, on_step, columns=columns
-        )
+            features, labels, _groups(batch, groups), self.ranker, seed, on_step, columns=columns,
+            relevance=None if self.kernel_prior is None else self.kernel_prior.relevance,
+            heads=heads, graphs=batch, seconds=seconds,
+        )  # fmt: skip
         self.task, self.unit = task or self.task, unit or self.unit
         return self
+
+    @property
+    def cross_validated(self) -> Agreement | None:
+        """Rank agreement with labels that heads and their weights had not seen; None without labels."""
+        return None if self.fitted is None else self.fitted.agreement
 
     def predict(
         self, networks: Any, *, task: str | None = None, pool: PoolChoice = "auto", measured: Measured = None
@@ -197,7 +184,7 @@ class Predictor:
     ) -> Predictions:
         """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
         self._check(None, pool)
-        value = half = familiarity = np.full(len(batch), np.nan)
+        value = half = spread = familiarity = np.full(len(batch), np.nan)
         if self.fitted is not None:
             familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
@@ -205,10 +192,13 @@ class Predictor:
         scores, calibrated = self._scores(features, batch, familiarity, pool, measured)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
+            inputs = self.fitted.inputs(features, self.ranker, as_columns(measured, len(features)), batch)
+            spread = self.fitted.spread(inputs, calibrated, difficulty) * widen
         low, high = np.clip((value - half, value + half), *self._bounds())
         return Predictions(
-            names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit
-        )
+            names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit,
+            spread,
+        )  # fmt: skip
 
     def _scores(
         self,
@@ -223,7 +213,7 @@ class Predictor:
             scores = self._relative(features, batch, self._pool(features, pool), measured)
             return scores, scores
         columns = as_columns(measured, len(features))
-        own = self.fitted.scores(features, self.ranker, columns)
+        own = self.fitted.blend.predict(self.fitted.inputs(features, self.ranker, columns, batch))
         if self.ranker is None or self.fitted.prior_pool is not None:
             if columns and self.fitted.measured is None:
                 raise ConfigError(
@@ -334,52 +324,6 @@ class Predictor:
             raise ConfigError(
                 f"this predictor was trained for {self.task!r}, not {task!r}; fit it on labels of {task!r}"
             )
-
-
-def fit_features(
-    features: NDArray[np.float32],
-    labels: FloatArray,
-    groups: NDArray[np.int64],
-    ranker: PoolRanker | None,
-    seed: int,
-    on_step: Callable[[str], None] = lambda _: None,
-    spaces: NDArray[np.int64] | None = None,
-    columns: dict[str, FloatArray] | None = None,
-) -> Fitted:
-    """Fit heads, value map and neighbourhood to `features` `[n, F]` and `labels` `[n]`.
-
-    Args:
-        spaces: `[n]` number of the space each network belongs to. Intervals are then made to hold in each of them
-            (Mondrian conformal), not only on average over all.
-        columns: measured statistics by name, `[n]` each.
-    """
-    prior_pool = None if ranker is None else Pool.of(features)
-    measured = MeasuredInputs.of(columns) if columns else None
-    inputs = _inputs(features, ranker, prior_pool, measured.columns(columns) if measured and columns else None)
-    blend, out_of_fold = fit_blend(inputs, labels, groups, seed=seed, on_step=on_step)
-    value = ValueMap.fit(out_of_fold, labels)
-    residuals = labels - value(out_of_fold)
-    rows, errors = features.astype(np.float64), np.abs(residuals)
-    neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
-    if spaces is not None:
-        # The neighbours of a network are of its own space, so errors in units of each space's factor are enough.
-        for space in np.unique(spaces):
-            own = spaces == space
-            errors[own] *= conformal_factor(residuals[own], difficulty[own])
-        neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
-    return Fitted(blend, value, neighbourhood, conformal_factor(residuals, difficulty), prior_pool, measured)
-
-
-def _inputs(
-    features: NDArray[np.float32], ranker: PoolRanker | None, pool: Pool | None, measured: FloatArray | None
-) -> Networks:
-    """The features, the ranker's score where there is a prior pool, and what was measured, in this order."""
-    parts = [features.astype(np.float64)]
-    if ranker is not None and pool is not None:
-        parts.append(ranker.scores(features, pool)[:, None])
-    if measured is not None:
-        parts.append(measured)
-    return Networks(np.concatenate(parts, axis=1), 0 if measured is None else measured.shape[1])
 
 
 def _groups(batch: GraphBatch, groups: Any) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode
 from archcast.errors import ConfigError
 from archcast.predictor.inputs import MIN_LABELS
+from archcast.predictor.kernel_prior import LEAST_LABELS, KernelPrior
 from archcast.predictor.predictor import Predictor, fit_features
 from archcast.predictor.ranker import PoolRanker
 
@@ -90,6 +91,18 @@ def ranking_pools(names: Sequence[str], per_pool: int = PER_POOL, seed: int = 0)
     return list(pools.values())
 
 
+def pools_by_family(pools: Sequence[RankingPool]) -> dict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]]]]:
+    """Features and labels of every task of every pool that has enough of them, as `KernelPrior.learn` takes them."""
+    families: dict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]]]] = {}
+    for pool in pools:
+        features = encode(pool.graphs)
+        for labels in pool.labels.values():
+            known = np.isfinite(labels)
+            if known.sum() >= LEAST_LABELS:
+                families.setdefault(pool.family, []).append((features[known], labels[known]))
+    return families
+
+
 def pretrain(
     spaces: Sequence[str] = SPACES,
     pools: Sequence[str] = (),
@@ -102,7 +115,8 @@ def pretrain(
 
     Args:
         spaces: benchmark names, at least one.
-        pools: labelled pools that graph encoders learn to rank from (`ranking_pools`); none are trained without.
+        pools: labelled pools (`ranking_pools`) that graph encoders learn to rank from, and the kernel prior which
+            features count; there is neither without.
         per_space: labelled networks taken from each.
         seed: of the choice of networks, the folds and the trees.
         on_step: called with the name of each piece of work that is done.
@@ -128,6 +142,8 @@ def pretrain(
         from archcast.predictor.graph_training import train_graph_ranker
 
         on_step("graphs of the pools")
-        predictor.graph_ranker = train_graph_ranker(ranking_pools(pools, seed=seed), seed=seed, on_step=on_step)
+        labelled = ranking_pools(pools, seed=seed)
+        predictor.kernel_prior = KernelPrior.learn(pools_by_family(labelled), seed=seed, on_step=on_step)
+        predictor.graph_ranker = train_graph_ranker(labelled, seed=seed, on_step=on_step)
     predictor.task, predictor.unit = TASK, "%"
     return predictor

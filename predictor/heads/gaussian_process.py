@@ -7,6 +7,9 @@ Matern kernel between standardised feature rows x, z with d columns:
 Where some of the columns are measured statistics, they have a distance and a kernel of their own, so that a few of them
 are not drowned by hundreds of features; each length is tried with the kernel of the features and with the sum of both.
 
+How much each feature counts can be learnt on other search spaces (`archcast.predictor.kernel_prior`): each such set
+of weights w_k multiplies the columns and makes further kernels, |w_k (x - z)| for |x - z|, beside equal weights.
+
 The observations have covariance a * (K + s I). For each length l of a grid, K is decomposed once; amplitude a
 and noise share s then maximise the marginal likelihood, in closed form and over a grid. The predictions of the
 kernels are averaged by their likelihood, which costs nothing and spares a choice that 50 labels cannot make.
@@ -17,11 +20,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archcast.predictor.heads.networks import Networks
+from archcast.predictor.heads.relevance import feature_groups, learn_relevance
 
 FloatArray = NDArray[np.float64]
 
@@ -47,6 +52,8 @@ class GaussianProcessHead:
         weights: `[L, n]` kernel weights of the posterior mean.
         mean: mean of the targets.
         measured: how many of the columns in use, the last ones, are measured statistics.
+        relevance: `[K, d]` weights of the columns, one row per metric.
+        metric: `[L]` row of `relevance` that each kernel uses.
     """
 
     columns: NDArray[np.int64]
@@ -58,17 +65,26 @@ class GaussianProcessHead:
     joint: FloatArray
     weights: FloatArray
     mean: float
-    measured: float = 0
+    measured: float
+    relevance: FloatArray
+    metric: FloatArray
 
     @classmethod
     def fit(
-        cls, networks: Networks, targets: FloatArray, *, seed: int = 0, max_rows: int = 1600
-    ) -> GaussianProcessHead:
+        cls,
+        networks: Networks,
+        targets: FloatArray,
+        *,
+        seed: int = 0,
+        max_rows: int = 1600,
+        relevance: FloatArray | None = None,
+    ) -> Self:
         """Fit to `networks` and `targets` `[n]`.
 
         Args:
             max_rows: above this many rows a random subset is used (time grows with the cube).
             seed: of that subset.
+            relevance: `[K, F]` weights of the first F columns learnt elsewhere; further columns count as the mean does.
         """
         features, measured = networks.features, networks.measured
         if len(targets) > max_rows:
@@ -81,17 +97,40 @@ class GaussianProcessHead:
         mean = float(targets.mean())
         centred = targets - mean
         few = np.random.default_rng(seed).permutation(len(targets))[:_LIKELIHOOD_ROWS]
-        forms = [(length, joint) for joint in ((0.0, 1.0) if kept else (0.0,)) for length in _LENGTHS]
-        distances = _distances(inputs[few], inputs[few], kept)
-        fits = [_best_noise(_kernel(distances, *form), centred[few]) for form in forms]
+        weights_of = cls._metrics_from(inputs[few], centred[few], relevance, columns, features.shape[1], kept)
+        joints = (0.0, 1.0) if kept else (0.0,)
+        forms = [
+            (metric, length, joint) for metric in range(len(weights_of)) for joint in joints for length in _LENGTHS
+        ]
+        distances = _Distances.between(inputs[few], inputs[few], kept, weights_of)
+        fits = [_best_noise(distances.kernel(*form), centred[few]) for form in forms]
         likelihood = np.asarray([fit.likelihood for fit in fits])
         shares = np.exp(likelihood - likelihood.max())
         best = np.flatnonzero(shares >= _MIN_SHARE * shares.sum())
         shares = shares[best] / shares[best].sum()
-        distances = _distances(inputs, inputs, kept)
-        weights = [_solve(_kernel(distances, *forms[i]), fits[i].noise, centred) for i in best]
-        lengths, joint = np.asarray([forms[i] for i in best]).T
-        return cls(columns, center, scale, inputs, lengths, shares, joint, np.stack(weights), mean, float(kept))
+        used = sorted({forms[i][0] for i in best})
+        distances = _Distances.between(inputs, inputs, kept, weights_of[used])
+        forms = [(used.index(forms[i][0]), *forms[i][1:]) for i in best]
+        weights = [_solve(distances.kernel(*form), fits[i].noise, centred) for form, i in zip(forms, best, strict=True)]
+        metric, lengths, joint = np.asarray(forms, dtype=np.float64).T
+        return cls(
+            columns, center, scale, inputs, lengths, shares, joint, np.stack(weights), mean, float(kept),
+            weights_of[used], metric,
+        )  # fmt: skip
+
+    @classmethod
+    def _metrics_from(
+        cls,
+        rows: FloatArray,
+        targets: FloatArray,
+        relevance: FloatArray | None,
+        columns: NDArray[np.int64],
+        width: int,
+        measured: int,
+    ) -> FloatArray:
+        """`[K, d]` the metrics to try."""
+        del rows, targets, measured
+        return _metrics(relevance, columns, width)
 
     def predict(self, networks: Networks, chunk: int = 4096) -> FloatArray:
         """`[m]` posterior means."""
@@ -100,13 +139,21 @@ class GaussianProcessHead:
         return np.concatenate([np.zeros(0), *parts])
 
     def _means(self, features: FloatArray) -> FloatArray:
-        rows = _standardise(features[:, self.columns], self.center, self.scale)
-        distances = _distances(rows, self.inputs, int(self.measured))
+        distances = self._distances_to(features)
         mixed = sum(
-            share * (_kernel(distances, length, joint) @ weights)
-            for share, length, joint, weights in zip(self.shares, self.lengths, self.joint, self.weights, strict=True)
+            share * (distances.kernel(*form) @ weights)
+            for share, form, weights in zip(self.shares, self._forms, self.weights, strict=True)
         )
         return np.asarray(mixed + self.mean)
+
+    @property
+    def _forms(self) -> list[tuple[int, float, float]]:
+        """`[L]` metric, length and joint of each kernel."""
+        return list(zip(self.metric.astype(int).tolist(), self.lengths.tolist(), self.joint.tolist(), strict=True))
+
+    def _distances_to(self, features: FloatArray) -> _Distances:
+        rows = _standardise(features[:, self.columns], self.center, self.scale)
+        return _Distances.between(rows, self.inputs, int(self.measured), self.relevance)
 
     def spread(self, networks: Networks, chunk: int = 4096) -> FloatArray:
         """`[m]` posterior standard deviations of the scores, without the noise of a label.
@@ -124,12 +171,11 @@ class GaussianProcessHead:
     def _spreads(self, features: FloatArray) -> FloatArray:
         from scipy.linalg import solve_triangular
 
-        rows = _standardise(features[:, self.columns], self.center, self.scale)
-        distances = _distances(rows, self.inputs, int(self.measured))
+        distances = self._distances_to(features)
         kept, factors, amplitudes = self._posterior
         means, variances = [], []
-        for i, (length, joint) in enumerate(zip(self.lengths, self.joint, strict=True)):
-            kernel = _kernel(distances, length, joint)
+        for i, (metric, length, joint) in enumerate(self._forms):
+            kernel = distances.kernel(metric, length, joint)
             explained = solve_triangular(factors[i], kernel[:, kept].T, lower=True, check_finite=False)
             means.append(kernel @ self.weights[i])
             variances.append(amplitudes[i] * np.maximum(1 + joint - (explained**2).sum(axis=0), 0))
@@ -146,10 +192,10 @@ class GaussianProcessHead:
         from scipy.linalg import cholesky
 
         kept = np.sort(np.random.default_rng(0).permutation(len(self.inputs))[:_SPREAD_ROWS])
-        distances = _distances(self.inputs, self.inputs, int(self.measured))
+        distances = _Distances.between(self.inputs, self.inputs, int(self.measured), self.relevance)
         factors, amplitudes = [], []
-        for length, joint, weights in zip(self.lengths, self.joint, self.weights, strict=True):
-            kernel = _kernel(distances, length, joint)
+        for form, weights in zip(self._forms, self.weights, strict=True):
+            kernel = distances.kernel(*form)
             smooth, total = kernel @ weights, float(weights.sum())
             noise = -float(smooth.sum()) / total if abs(total) > 0 else _NOISES[-1]
             noise = float(np.clip(noise, _NOISES[0], _NOISES[-1]))
@@ -158,6 +204,31 @@ class GaussianProcessHead:
             few[np.diag_indices_from(few)] += noise
             factors.append(cholesky(few, lower=True, check_finite=False))
         return kept, np.stack(factors), np.asarray(amplitudes)
+
+
+class AutomaticProcessHead(GaussianProcessHead):
+    """A Gaussian process with one metric, learnt from the labels at hand (`relevance.learn_relevance`).
+
+    Learning starts from the first of the metrics that other spaces taught, if there are any. It errs in other places
+    than the process that averages over fixed metrics: with few labels it overfits, but the two together are better.
+    """
+
+    @classmethod
+    def _metrics_from(
+        cls,
+        rows: FloatArray,
+        targets: FloatArray,
+        relevance: FloatArray | None,
+        columns: NDArray[np.int64],
+        width: int,
+        measured: int,
+    ) -> FloatArray:
+        known = _metrics(None if relevance is None else relevance[:1], columns, width)[-1]
+        last = len(columns) - measured
+        if not last:
+            return known[None]
+        weights = learn_relevance(rows[:, :last], targets, feature_groups(width)[columns[:last]], known[:last])
+        return np.concatenate([weights, np.ones(measured)])[None]  # measured columns have a kernel of their own
 
 
 def _standardise(features: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
@@ -174,19 +245,41 @@ def _distance(left: FloatArray, right: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(squared, out=squared))
 
 
-def _distances(left: FloatArray, right: FloatArray, measured: int) -> tuple[FloatArray, FloatArray | None]:
-    """`[m, n]` distances by features, and by measured statistics where there are some."""
-    if not measured:
-        return _distance(left, right), None
-    return _distance(left[:, :-measured], right[:, :-measured]), _distance(left[:, -measured:], right[:, -measured:])
+@dataclass(frozen=True)
+class _Distances:
+    """Distances between two sets of rows: by features under each metric, and by measured statistics.
+
+    Attributes:
+        by_features: `[K]` matrices `[m, n]`.
+        by_measured: `[m, n]`; None where nothing was measured.
+    """
+
+    by_features: tuple[FloatArray, ...]
+    by_measured: FloatArray | None
+
+    @classmethod
+    def between(cls, left: FloatArray, right: FloatArray, measured: int, relevance: FloatArray) -> _Distances:
+        last = left.shape[1] - measured
+        features = tuple(
+            _distance(left[:, :last] * weights[:last], right[:, :last] * weights[:last]) for weights in relevance
+        )
+        return cls(features, _distance(left[:, last:], right[:, last:]) if measured else None)
+
+    def kernel(self, metric: int, length: float, joint: float) -> FloatArray:
+        kernel = _matern(self.by_features[metric] / length)
+        if joint and self.by_measured is not None:
+            kernel += _matern(self.by_measured / length)
+        return kernel
 
 
-def _kernel(distances: tuple[FloatArray, FloatArray | None], length: float, joint: float) -> FloatArray:
-    by_features, by_measured = distances
-    kernel = _matern(by_features / length)
-    if joint and by_measured is not None:
-        kernel += _matern(by_measured / length)
-    return kernel
+def _metrics(relevance: FloatArray | None, columns: NDArray[np.int64], width: int) -> FloatArray:
+    """`[1 + K, d]` weights of the columns in use: ones, then each relevance, its mean square 1 among them."""
+    ones = np.ones((1, len(columns)))
+    if relevance is None or not len(columns):
+        return ones
+    filled = np.concatenate([relevance, np.ones((len(relevance), width - relevance.shape[1]))], axis=1)[:, columns]
+    size = np.sqrt((filled**2).mean(axis=1, keepdims=True))
+    return np.concatenate([ones, filled / np.maximum(size, 1e-12)])
 
 
 def _matern(distance: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from archcast.predictor.calibration import ValueMap, conformal_factor, rank_gauss
+from archcast.predictor.calibration import Agreement, ErrorScale, ValueMap, conformal_factor, rank_gauss
 
 FloatArray = NDArray[np.float64]
 
@@ -72,3 +72,33 @@ def test_the_factor_is_a_quantile_of_relative_errors() -> None:
 def test_too_few_residuals_promise_nothing() -> None:
     assert conformal_factor(np.ones(5), np.ones(5)) == np.inf
     assert np.isfinite(conformal_factor(np.ones(10), np.ones(10)))
+
+
+def test_the_slope_of_values() -> None:
+    value = ValueMap(np.asarray([0.0, 1.0, 2.0, 3.0]), np.asarray([0.0, 10.0, 10.0, 20.0]))
+    np.testing.assert_allclose(value.slope(np.asarray([0.5, 2.5])), [10, 10])
+    assert value.slope(np.asarray([1.5]))[0] == pytest.approx(0.05 * 20 / 3)
+
+
+def test_one_spread_holds_68_percent_of_errors() -> None:
+    rng = np.random.default_rng(0)
+    own, difficulty = rng.uniform(0.5, 2, 4000), rng.uniform(0.5, 2, 4000)
+    deviation = np.sqrt(own * difficulty)
+    residuals = rng.normal(0, 3 * deviation)
+    scale = ErrorScale.fit(np.ones(4000), own, difficulty, residuals)
+    assert scale.factor == pytest.approx(3, rel=0.05)
+    np.testing.assert_allclose(scale(np.ones(4000), own, difficulty), scale.factor * deviation)
+
+
+def test_without_a_spread_of_the_scores_the_difficulty_counts_alone() -> None:
+    scale = ErrorScale.fit(np.ones(50), np.zeros(50), np.full(50, 2.0), np.linspace(-1, 1, 50))
+    assert scale.share == 0
+    assert scale(np.ones(2), np.zeros(2), np.asarray([1.0, 4.0]))[1] == pytest.approx(4 * scale.factor)
+
+
+def test_agreement_has_a_deviation_that_shrinks_with_labels() -> None:
+    rng = np.random.default_rng(0)
+    few, many = (Agreement.of(x, x + rng.normal(0, 0.5, len(x))) for x in (rng.normal(size=50), rng.normal(size=800)))
+    assert few.deviation > 2 * many.deviation > 0
+    assert str(many).endswith("(800 labels)")
+    assert Agreement.of(np.arange(20.0), np.arange(20.0)).tau == pytest.approx(1)
