@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from archcast.errors import ArchcastError
 from archcast.graphs.graph import GraphBatch
-from archcast.search.costs import COUNTED, Cost, costs_of
+from archcast.search.costs import Cost, costs_of
 from archcast.search.history import History
 from archcast.search.objectives import Limits
 from archcast.search.space import Space
@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 _CHUNK = 4096
 _KEPT = 50_000  # rows of architectures drawn from large spaces; the oldest are forgotten
-_PATIENCE = 200  # draws per architecture wanted before a space counts as searched through
+_PATIENCE = 200  # rounds of draws before a space counts as searched through
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Candidates:
         self._names = tuple(dict.fromkeys((*limits.upper, *needed)))
         self._rows: dict[str, tuple[NDArray[np.float32], tuple[float, ...]]] = {}
         self._whole: Pool | None = None
-        self._all: tuple[str, ...] | None = None
+        self._sample: tuple[int, Pool] | None = None
         self._identity_row: dict[str, int] = {}
         self._identities: dict[str, str] = {}
 
@@ -118,17 +118,18 @@ class Candidates:
     def random(self, rng: np.random.Generator, count: int) -> list[str]:
         """New architectures that keep the limits, at random; fewer than `count` where there are no more."""
         found: dict[str, str] = {}
-        for _ in range(_PATIENCE):
+        specs = self.space.specs()
+        for _ in range(_PATIENCE if specs is None else _PATIENCE // 20):
             if len(found) >= count:
                 break
-            drawn = [self.space.sample(rng) for _ in range(max(2 * (count - len(found)), 4))]
+            drawn = [self.space.sample(rng) for _ in range(2 * (count - len(found)))]
             self._add(found, drawn, count)
-        if len(found) < count and (specs := self.space.specs()) is not None:
-            left = [specs[i] for i in rng.permutation(len(specs)) if self.is_new(specs[i])]
-            for start in range(0, len(left), _CHUNK):
+        if len(found) < count and specs is not None:
+            rows = rng.permutation(len(specs))
+            for start in range(0, len(specs), _CHUNK):
+                self._add(found, [specs[row] for row in rows[start : start + _CHUNK]], count)
                 if len(found) >= count:
                     break
-                self._add(found, left[start : start + _CHUNK], count)
         return list(found.values())
 
     def fresh(self, specs: Sequence[str]) -> list[str]:
@@ -143,27 +144,52 @@ class Candidates:
             return self._left()
         return self._drawn(rng, parents)
 
-    def _left(self) -> Pool:
+    def selection(self, specs: Sequence[str]) -> Pool | None:
+        """Those of `specs` that are new and keep the limits, with features; None if there are none."""
+        kept = self.fresh(specs)
+        if not kept:
+            return None
+        features, costs = self._encoded(kept)
+        pool = Pool(kept, features, costs, False).take(np.isfinite(features[:, 0]))
+        return pool if len(pool) else None
+
+    def everything(self, seed: int) -> Pool:
+        """Architectures that keep the limits, proposed or not: the space, or `pool_size` random ones of a larger one."""
+        if self.space.specs() is not None:
+            return self._all()
+        if self._sample is None or self._sample[0] != seed:
+            rng = np.random.default_rng(seed)
+            distinct: dict[str, str] = {}
+            for _ in range(4 * self.pool_size):
+                spec = self.space.sample(rng)
+                distinct.setdefault(self.identity(spec), spec)
+                if len(distinct) >= self.pool_size:
+                    break
+            self._sample = (seed, self._encode_kept(list(distinct.values()), whole=False))
+        return self._sample[1]
+
+    def _all(self) -> Pool:
         if self._whole is None:
-            self._whole = self._enumerate()
+            distinct: dict[str, str] = {}
+            for spec in self.space.specs() or ():
+                distinct.setdefault(self.identity(spec), spec)
+            self._whole = self._encode_kept(list(distinct.values()), whole=True)
             self._identity_row = {self.identity(spec): row for row, spec in enumerate(self._whole.specs)}
-        free = np.ones(len(self._whole), dtype=bool)
+        return self._whole
+
+    def _encode_kept(self, specs: list[str], *, whole: bool) -> Pool:
+        features, costs = self._encode_all(specs)
+        kept = np.isfinite(features[:, 0]) & self.limits.allows(costs, len(specs))
+        return Pool(specs, features, costs, whole).take(kept)
+
+    def _left(self) -> Pool:
+        everything = self._all()
+        free = np.ones(len(everything), dtype=bool)
         for trial in self.history:
             row = self._identity_row.get(trial.identity)
             if row is not None:
                 free[row] = False
-        return self._whole.take(np.flatnonzero(free))
-
-    def _enumerate(self) -> Pool:
-        specs = self.space.specs()
-        assert specs is not None  # `pool` has looked
-        distinct: dict[str, str] = {}
-        for spec in specs:
-            distinct.setdefault(self.identity(spec), spec)
-        chosen = list(distinct.values())
-        features, costs = self._encode_all(chosen)
-        kept = np.isfinite(features[:, 0]) & self.limits.allows(costs, len(chosen))
-        return Pool(chosen, features, costs, True).take(kept)
+        return everything.take(free)
 
     def _drawn(self, rng: np.random.Generator, parents: Sequence[str]) -> Pool:
         found: dict[str, str] = {}
@@ -260,6 +286,3 @@ class Candidates:
             return self.space.graphs([spec])
         except ArchcastError:
             return None
-
-
-__all__ = ["COUNTED", "Candidates", "Pool"]

@@ -68,6 +68,13 @@ class Strategy(Protocol):
 STRATEGIES: Mapping[str, tuple[str, str]] = {
     "guided": ("guided", "Guided"),
     "random": ("random_search", "RandomSearch"),
+    "local": ("local_search", "LocalSearch"),
+    "evolution": ("evolution", "RegularisedEvolution"),
+    "nsga2": ("nsga2", "NSGA2"),
+    "weaknas": ("weak_predictors", "WeakPredictors"),
+    "gbdt-nas": ("gbdt_nas", "GBDTNAS"),
+    "bananas": ("thompson", "Thompson"),
+    "robot": ("robot", "RoBoT"),
 }
 """Name -> module in `archcast.search.strategies` and class; each a frozen dataclass of settings with defaults."""
 

@@ -1,13 +1,14 @@
-"""Ours: a pretrained predictor starts; a Gaussian process and boosted trees, refitted after every batch, go on.
+"""Ours: a pretrained predictor starts; a Gaussian process, refitted after every batch, goes on.
 
 1. **Start.** Nothing is measured: the predictor's ranker orders the pool by relations that carry over from other
-   search spaces (`archcast.predictor.ranker`). The first batch is taken from the top of it, spread out; without a
-   predictor it is spread over the whole pool.
+   search spaces (`archcast.predictor.ranker`). The first architectures come from the top of it, spread out; without a
+   predictor they are spread over the whole pool.
 2. **Then.** Normal scores of what was measured teach a Gaussian process, whose inputs are the features and the
-   ranker's score, and, if asked for, boosted trees. Their weighted mean is the forecast, and its spread is that of the
+   zero-shot order, and, if asked for, boosted trees. Their weighted mean is the forecast; its spread is that of the
    process and how far both disagree.
 3. **Batch.** The candidate of the highest upper confidence bound is taken; around it the spread shrinks as if it were
-   measured, so that the next one lies elsewhere.
+   measured, so that the next one lies elsewhere. With several objectives it is the candidate whose bounds add the
+   most to the hypervolume, and its forecasts join the front.
 """
 
 from __future__ import annotations
@@ -20,133 +21,129 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import ConfigError
+from archcast.search.batches import by_bound, by_hypervolume, spread_out
 from archcast.search.candidates import Pool
 from archcast.search.strategy import Context, Proposal
+from archcast.search.surrogate import Targets, best_specs, learn_trees
+from archcast.search.zero_shot import zero_shot
 
 FloatArray = NDArray[np.float64]
 
-_CLIP = 4.0
+_OUTLIER = 4.0  # robust standard deviations: networks that learnt nothing must not flatten the others
 
 
 @dataclass(frozen=True)
 class Guided:
     """Settings of the strategy."""
 
-    uses_predictor: ClassVar[bool] = True
-
     start: int = 10
-    """Architectures that are evaluated before anything is fitted."""
+    """Architectures that are measured before anything is fitted."""
     diversity: float = 1.0
     """How much distance counts beside the zero-shot score in the first batch; 0 takes the top."""
+    optimism: float = 1.0
+    """Standard deviations that are added to a forecast."""
     trees: float = 0.0
     """Weight of boosted trees in the forecast, 0 to 1."""
-    optimism: float = 1.0
-    """Standard deviations that count for a candidate."""
     top: int = 1000
-    """Candidates, the best forecasts, whose acquisition is computed."""
+    """Candidates, the best forecasts, whose spread is computed."""
     parents: int = 10
     """Best architectures whose mutants are candidates, where the space cannot be enumerated."""
 
+    uses_predictor: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if self.start < 2 or self.top < 1 or self.parents < 1 or not 0 <= self.trees <= 1 or self.diversity < 0:
-            raise ConfigError("start must be 2 or more, top and parents 1 or more, trees in 0..1, diversity 0 or more")
+        if self.start < 2 or self.top < 1 or self.parents < 1 or not 0 <= self.trees <= 1:
+            raise ConfigError("start must be 2 or more, top and parents 1 or more, and trees lie in 0..1")
+        if self.diversity < 0 or self.optimism < 0:
+            raise ConfigError("diversity and optimism must not be negative")
 
     def propose(self, context: Context, count: int) -> Iterator[Proposal]:
-        done = context.history.done
-        values = context.history.values[:, 0] if done else np.zeros(0)
-        order = np.argsort(-values, kind="stable")
-        pool = context.candidates.pool(context.rng, [done[i].spec for i in order[: self.parents]])
+        history = context.history
+        pool = context.candidates.pool(context.rng, best_specs(context, self.parents))
         if not len(pool):
             return
-        if len(done) < self.start or np.ptp(values) == 0:
-            yield from self._first(context, pool, count)
-            return
-        yield from self._next(context, pool, [trial.spec for trial in done], values, count)
+        known = len(history.done)
+        if known < self.start or any(np.ptp(column) == 0 for column in history.values.T):
+            yield from self._first(context, pool, min(count, max(self.start - known, 1)))
+        elif len(history.objectives) == 1:
+            yield from self._one(context, pool, count)
+        else:
+            yield from self._several(context, pool, count)
 
     def _first(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
-        """The top of the zero-shot order, spread out: score + `diversity` min(1, distance to what is taken)."""
-        rows = _standardised(pool.features, pool.features)
-        score = context.rng.normal(size=len(pool)) * 0.3
+        score = 0.3 * context.rng.normal(size=len(pool))
         if context.predictor is not None:
-            score += zero_shot(context, pool)
-        taken = [trial.spec for trial in context.history]
-        nearest = np.full(len(pool), np.inf)
-        for row in _standardised(context.candidates.features(taken), pool.features) if taken else ():
-            nearest = np.minimum(nearest, np.linalg.norm(rows - row, axis=1))
-        for _ in range(min(count, len(pool))):
-            spread = np.minimum(nearest / np.sqrt(rows.shape[1]), 1.0) if np.isfinite(nearest).all() else 0.0
-            best = int((score + self.diversity * spread).argmax())
-            yield Proposal(pool.specs[best], origin="zero-shot" if context.predictor else "spread")
-            score[best] = -np.inf
-            nearest = np.minimum(nearest, np.linalg.norm(rows - rows[best], axis=1))
+            score += zero_shot(context.predictor, pool.features)
+            score += _frugality(context, pool)
+        proposed = [trial.spec for trial in context.history]
+        taken = context.candidates.features(proposed) if proposed else pool.features[:0]
+        for row in spread_out(score, pool.features, taken, count, self.diversity):
+            yield Proposal(pool.specs[row], origin="zero-shot" if context.predictor else "spread")
 
-    def _next(
-        self, context: Context, pool: Pool, known: list[str], values: FloatArray, count: int
-    ) -> Iterator[Proposal]:
-        from archcast.predictor.acquisition import upper_confidence_bound
-        from archcast.predictor.calibration import rank_gauss
+    def _one(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
+        targets = Targets.of(context)
+        mean, spread, rows = self._forecast(context, pool, targets, targets.labels)
+        pending = self._pending(context)
+        for place in by_bound(mean, self.optimism * spread, pool.features[rows], count, pending):
+            yield Proposal(pool.specs[rows[place]], targets.measured(mean[place]), "model")
 
-        labels = rank_gauss(values)
-        mean, spread, rows = self._forecast(context, pool, known, labels)
-        measured = np.interp(mean, np.sort(labels), np.sort(values))
-        taken = np.zeros(len(rows), dtype=bool)
-        inputs = _standardised(pool.features[rows], pool.features)
-        for _ in range(min(count, len(rows))):
-            bound = upper_confidence_bound(mean, spread, weight=self.optimism)
-            chosen = int(np.where(taken, -np.inf, bound).argmax())
-            yield Proposal(pool.specs[rows[chosen]], float(measured[chosen]), "model")
-            taken[chosen] = True
-            distance = np.linalg.norm(inputs - inputs[chosen], axis=1) / np.sqrt(inputs.shape[1])
-            spread = spread * np.sqrt(np.clip(1 - 0.9 * np.exp(-((2 * distance) ** 2)), 0.05, 1))
+    def _several(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
+        objectives, values = context.history.objectives, context.history.values
+        rows = np.arange(len(pool))
+        means, bounds = np.zeros((len(pool), len(objectives))), np.zeros((len(pool), len(objectives)))
+        for k, (name, sign, measured) in enumerate(
+            zip(objectives.names, objectives.signs, objectives.measured, strict=True)
+        ):
+            if not measured:
+                means[:, k] = bounds[:, k] = sign * pool.costs[name]
+                continue
+            targets = Targets.of(context, k)
+            centre, scale = targets.robust
+            labels = np.clip((targets.values - centre) / scale, -_OUTLIER, _OUTLIER)
+            mean, spread, order = self._forecast(context, pool, targets, labels, len(pool))
+            means[order, k] = centre + scale * mean
+            bounds[order, k] = centre + scale * (mean + self.optimism * spread)
+        for place in by_hypervolume(means, bounds, values, count):
+            yield Proposal(pool.specs[rows[place]], float(objectives.signs[0] * means[place, 0]), "model")
 
     def _forecast(
-        self, context: Context, pool: Pool, known: list[str], labels: FloatArray
+        self, context: Context, pool: Pool, targets: Targets, labels: FloatArray, top: int | None = None
     ) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-        """Forecast and spread of the `top` candidates, and their places in the pool."""
+        """Forecast and spread of `labels` for the `top` candidates, and their places in the pool, best first."""
         from threadpoolctl import threadpool_limits
 
         from archcast.predictor.heads.gaussian_process import GaussianProcessHead
-        from archcast.predictor.heads.gbdt import GBDTHead
         from archcast.predictor.heads.networks import Networks
 
-        learnt = context.candidates.features(known).astype(np.float64)
-        asked = pool.features.astype(np.float64)
+        learnt, asked = targets.features, pool.features.astype(np.float64)
         if context.predictor is not None:
-            both = zero_shot_rows(context, np.concatenate([learnt, asked]).astype(np.float32), pool)
-            learnt = np.column_stack([learnt, both[: len(learnt)]])
-            asked = np.column_stack([asked, both[len(learnt) :]])
+            order = zero_shot(context.predictor, pool.features, learnt.astype(np.float32))
+            asked = np.column_stack([asked, order[: len(pool)]])
+            learnt = np.column_stack([learnt, order[len(pool) :]])
         with threadpool_limits(1, user_api="blas"):
             process = GaussianProcessHead.fit(Networks(learnt), labels)
-            mean = process.predict(Networks(asked))
-            doubt = np.zeros(len(mean))
+            mean, doubt = process.predict(Networks(asked)), np.zeros(len(pool))
             if self.trees > 0:
-                trees = GBDTHead.fit(Networks(learnt), labels, seed=context.seed).predict(Networks(asked))
-                doubt = np.sqrt(self.trees * (1 - self.trees)) * np.abs(mean - trees)
-                mean = (1 - self.trees) * mean + self.trees * trees
-            rows = np.argsort(-mean, kind="stable")[: self.top]
+                other = learn_trees(Targets(learnt, targets.values, labels), context.seed).forecast(asked)
+                doubt = np.sqrt(self.trees * (1 - self.trees)) * np.abs(mean - other)
+                mean = (1 - self.trees) * mean + self.trees * other
+            rows = np.argsort(-mean, kind="stable")[: self.top if top is None else top]
             spread = np.hypot(process.spread(Networks(asked[rows])), doubt[rows])
         return mean[rows], spread, rows
 
-
-def zero_shot(context: Context, pool: Pool) -> FloatArray:
-    """`[n]` the predictor's order of the pool before anything is measured, of zero mean and unit spread."""
-    return zero_shot_rows(context, pool.features, pool)
-
-
-def zero_shot_rows(context: Context, features: NDArray[np.float32], pool: Pool) -> FloatArray:
-    """`[m]` the same for other rows of features, ranked in `pool`."""
-    from archcast.encoders.pool import Pool as FeaturePool
-    from archcast.predictor.calibration import standardised
-
-    predictor = context.predictor
-    assert predictor is not None  # callers have looked
-    if predictor.ranker is None:
-        raise ConfigError("this predictor was fitted on labels alone; pass a pretrained one, or predictor=None")
-    return standardised(predictor.ranker.scores(features, FeaturePool.of(pool.features)))
+    def _pending(self, context: Context) -> NDArray[np.float32] | None:
+        """Features of what is under way, where the spread shrinks as well."""
+        pending = [trial.spec for trial in context.history.pending]
+        return context.candidates.features(pending) if pending else None
 
 
-def _standardised(features: NDArray[np.float32], pool: NDArray[np.float32]) -> FloatArray:
-    """Rows of columns that vary in `pool`, in its standard deviations."""
-    varying = pool.std(axis=0) > 1e-6
-    centre, scale = pool[:, varying].mean(axis=0), pool[:, varying].std(axis=0)
-    return np.asarray(np.clip((features[:, varying] - centre) / scale, -_CLIP, _CLIP), dtype=np.float64)
+def _frugality(context: Context, pool: Pool) -> FloatArray:
+    """`[n]` what costs that are objectives add to the zero-shot score, each architecture with a trade-off of its own."""
+    from archcast.predictor.calibration import rank_gauss
+
+    objectives = context.history.objectives
+    total = np.zeros(len(pool))
+    for name, sign, measured in zip(objectives.names, objectives.signs, objectives.measured, strict=True):
+        if not measured:
+            total += context.rng.random(len(pool)) * 2 * sign * rank_gauss(pool.costs[name])
+    return total

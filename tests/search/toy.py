@@ -12,6 +12,8 @@ from archcast.datasets.spaces import get_space
 from archcast.graphs.graph import GraphBatch
 from archcast.search.space import Space
 
+ALL = tuple(".".join(map(str, digits)) for digits in product(range(5), repeat=4))
+
 
 class CountingSpace(Space):
     """Four digits 0..4, `a.b.c.d`; the first two may be swapped without changing the network.
@@ -45,7 +47,7 @@ class CountingSpace(Space):
         return 625.0
 
     def specs(self) -> tuple[str, ...]:
-        return tuple(".".join(map(str, digits)) for digits in product(range(5), repeat=4))
+        return ALL
 
     def contains(self, spec: str) -> bool:
         parts = spec.split(".")

@@ -1,0 +1,42 @@
+"""WeakNAS (Wu et al., "Stronger NAS with weaker predictors", NeurIPS 2021): progressive weak predictors.
+
+Each predictor, boosted trees on features, learns from everything measured so far, and the next architectures are drawn
+at random from its top. The top shrinks to where good ones are, so a weak predictor is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from archcast.errors import ConfigError
+from archcast.search.strategy import Context, Proposal
+from archcast.search.surrogate import best_specs, learn_trees, rank_targets
+
+
+@dataclass(frozen=True)
+class WeakPredictors:
+    """Settings of WeakNAS."""
+
+    start: int = 10
+    """Random architectures before the first predictor."""
+    top: int = 100
+    """Best forecasts the next architectures are drawn from."""
+
+    def __post_init__(self) -> None:
+        if self.start < 2 or self.top < 1:
+            raise ConfigError("start must be 2 or more and top 1 or more")
+
+    def propose(self, context: Context, count: int) -> Iterator[Proposal]:
+        targets = rank_targets(context, self.start)
+        if targets is None:
+            return
+        pool = context.candidates.pool(context.rng, best_specs(context))
+        if not len(pool):
+            return
+        forecast = learn_trees(targets, context.seed).forecast(pool.features)
+        best = np.argsort(-forecast, kind="stable")[: max(self.top, count)]
+        for row in context.rng.permutation(best):
+            yield Proposal(pool.specs[row], targets.measured(forecast[row]), "model")
