@@ -27,6 +27,7 @@ from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
 from archcast.predictor.fitted import Fitted, fit_features
 from archcast.predictor.graph_ranker import GraphRanker
+from archcast.predictor.heads.gaussian_process import AutomaticProcessHead
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
 from archcast.predictor.kernel_prior import KernelPrior
 from archcast.predictor.measured_inputs import Measured, as_columns
@@ -274,6 +275,37 @@ class Predictor:
             raise ConfigError(f"keep={keep}: give a share between 0 and 1 or a number of networks")
         count = int(np.ceil(keep * len(order))) if keep < 1 else int(keep)
         return order[:count]
+
+    def suggest(self, networks: Any, count: int, *, labelled: Any = None, seed: int = 0) -> NDArray[np.int64]:
+        """Positions of the `count` networks whose labels would teach most about all of `networks`, most useful first.
+
+        They lie where the predictor is unsure of many others, which is not where the best are expected: see
+        `Predictions.expected_improvement` for that. Works without any labels, and for several batches in turn: label
+        what was suggested, `fit`, ask again with `labelled`.
+
+        Args:
+            networks: the candidates; anything `predict` takes.
+            labelled: networks that have labels already (those `fit` was given).
+            seed: of the candidates that are looked at where there are more than 1,500.
+
+        Raises:
+            ConfigError: `count` is below 1 or above the number of networks.
+        """
+        from archcast.predictor.active import choose
+
+        features, known = (None if given is None else self._encoded(given) for given in (networks, labelled))
+        assert features is not None
+        head = None if self.fitted is None or known is None else self.fitted.blend.heads.get("ard")
+        process = head if isinstance(head, AutomaticProcessHead) else None
+        return choose(
+            features, count, labelled=known, process=process, seed=seed,
+            metric=None if self.kernel_prior is None else self.kernel_prior.relevance[0],
+        )  # fmt: skip
+
+    def _encoded(self, networks: Any) -> NDArray[np.float32]:
+        if isinstance(networks, Benchmark):
+            return benchmark_features(networks, networks.graphs())
+        return encode(as_batch(networks, self.input_shape)[0])
 
     def __call__(self, networks: Any, *, pool: PoolChoice = "auto", measured: Measured = None) -> FloatArray:
         """`[m]` scores, higher is better."""

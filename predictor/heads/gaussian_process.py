@@ -182,6 +182,20 @@ class GaussianProcessHead:
         second = self.shares @ (np.stack(variances) + np.stack(means) ** 2)
         return np.asarray(np.sqrt(np.maximum(second - (self.shares @ np.stack(means)) ** 2, 0)))
 
+    def correlation(self, features: FloatArray) -> FloatArray:
+        """`[m, m]` correlations that the fitted kernels give networks by `features` `[m, F]`.
+
+        Further columns of what the head was fitted to, the ranker's score and measured statistics, do not count.
+        """
+        kept = self.columns < features.shape[1]
+        rows = _standardise(features[:, self.columns[kept]], self.center[kept], self.scale[kept])
+        distances = _Distances.between(rows, rows, 0, self.relevance[:, kept])
+        mixed = sum(
+            share * distances.kernel(metric, length, 0.0)
+            for share, (metric, length, _) in zip(self.shares, self._forms, strict=True)
+        )
+        return np.asarray(mixed)
+
     @cached_property
     def _posterior(self) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
         """`[q]` the rows that count, `[L, q, q]` Cholesky factors of K + s I among them, and `[L]` amplitudes a.
@@ -266,9 +280,9 @@ class _Distances:
         return cls(features, _distance(left[:, last:], right[:, last:]) if measured else None)
 
     def kernel(self, metric: int, length: float, joint: float) -> FloatArray:
-        kernel = _matern(self.by_features[metric] / length)
+        kernel = matern(self.by_features[metric] / length)
         if joint and self.by_measured is not None:
-            kernel += _matern(self.by_measured / length)
+            kernel += matern(self.by_measured / length)
         return kernel
 
 
@@ -282,7 +296,8 @@ def _metrics(relevance: FloatArray | None, columns: NDArray[np.int64], width: in
     return np.concatenate([ones, filled / np.maximum(size, 1e-12)])
 
 
-def _matern(distance: FloatArray) -> FloatArray:
+def matern(distance: FloatArray) -> FloatArray:
+    """Matern 3/2 correlations of distances."""
     r = _SQRT3 * distance
     decay = np.exp(-r)
     r += 1
