@@ -6,9 +6,9 @@ One network is trained for each family on the pools of all others (`POOLS`), two
 ranks the pools of the family it has never seen: without labels (`labels` 0) the networks and tasks of
 `benchmarks.transfer`, with labels those of `benchmarks.adaptation`, with and without measured statistics. Beside it
 stand the same network untrained, `PoolRanker` on features (learnt from `pretraining.SPACES` but the family), the
-Gaussian process head, all of them with LightGBM's head for a third of the score ("+ trees"), and `Predictor().fit`,
-which takes most of the time and can be left out (`--without-predictor`). Features are kept in `--cache`, finished
-families in results/in_context.csv; `--again` starts anew.
+Gaussian process head, and all of them with LightGBM's head for a third of the score ("+ trees"). A second run with
+`--predictor` adds `Predictor().fit` on the same splits, which takes longer than all else. Features are kept in
+`--cache`, finished families in results/in_context.csv; `--again` starts anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # matrices are small: threads cos
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -171,28 +171,60 @@ def without_labels(family: str, networks: dict[str, InContextNetwork], seeds: li
 
 
 def with_labels(
-    family: str,
-    networks: dict[str, InContextNetwork],
-    sizes: list[int],
-    seeds: list[int],
-    predictor: bool,
-    cache: Path,
+    family: str, networks: dict[str, InContextNetwork], sizes: list[int], seeds: list[int], cache: Path
 ) -> Iterator[Line]:
-    """Lines of all pools of a family, a few networks labelled."""
+    """Lines of all heads on the pools of a family, a few networks labelled."""
+    for split in _splits(family, sizes, seeds, cache):
+        inputs = _inputs(split.numbers, split.known, split.asked, split.measured)
+        found = head_scores(*inputs, rank_gauss(split.labels[split.known]), networks)
+        for method, scores in found.items():
+            yield split.line(method, scores)
+
+
+def of_predictor(family: str, sizes: list[int], seeds: list[int], cache: Path) -> Iterator[Line]:
+    """The lines of `Predictor().fit` on the same splits."""
+    for split in _splits(family, sizes, seeds, cache):
+        graphs = load_benchmark(split.space, _first_task(split.space)).graphs(split.numbers.rows)
+        columns = [
+            {name: values[rows] for name, values in split.numbers.columns.items()} if split.measured else None
+            for rows in (split.known, split.asked)
+        ]
+        predictor = Predictor().fit(
+            graphs.take(split.known), split.labels[split.known], seed=split.seed, measured=columns[0]
+        )
+        yield split.line("Predictor", predictor(graphs.take(split.asked), measured=columns[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled networks of a pool, and the others."""
+
+    table: str
+    space: str
+    task: str
+    numbers: Numbers
+    labels: FloatArray
+    known: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    measured: bool
+    seed: int
+
+    def line(self, method: str, scores: FloatArray) -> Line:
+        """What `scores` of the others are worth."""
+        size, labels = len(self.known), self.labels[self.asked]
+        family = family_of(self.space)
+        return _line(family, self.table, self.task, size, self.measured, self.seed, method, scores, labels)
+
+
+def _splits(family: str, sizes: list[int], seeds: list[int], cache: Path) -> Iterator[Split]:
     for table, (space, task) in FEW_SHOT.items():
         if family_of(space) != family:
             continue
         numbers = measured_networks(table, space, cache)
         labels = numbers.scores(space, task)
-        for size, seed in product(sizes, seeds):
+        for size, seed, measured in product(sizes, seeds, (False, True)):
             order = np.random.default_rng(seed).permutation(len(labels))
-            for measured in (False, True):
-                known, asked = _inputs(numbers, order[:size], order[size:], measured)
-                found = head_scores(known, asked, rank_gauss(labels[order[:size]]), networks)
-                if predictor:
-                    found["Predictor"] = _predictor_scores(numbers, labels, space, order, size, measured, seed)
-                for method, scores in found.items():
-                    yield _line(family, table, task, size, measured, seed, method, scores, labels[order[size:]])
+            yield Split(table, space, task, numbers, labels, order[:size], order[size:], measured, seed)
 
 
 def head_scores(
@@ -219,17 +251,6 @@ def _inputs(
     return made[0], made[1]
 
 
-def _predictor_scores(
-    numbers: Numbers, labels: FloatArray, space: str, order: NDArray[np.int64], size: int, measured: bool, seed: int
-) -> FloatArray:
-    graphs = load_benchmark(space, _first_task(space)).graphs(numbers.rows)
-    known, asked = order[:size], order[size:]
-    columns = [{name: values[rows] for name, values in numbers.columns.items()} for rows in (known, asked)]
-    given = columns if measured else [None, None]
-    predictor = Predictor().fit(graphs.take(known), labels[known], seed=seed, measured=given[0])
-    return predictor(graphs.take(asked), measured=given[1])
-
-
 def _line(
     family: str, pool: str, task: str, size: int, measured: bool, seed: int, method: str, scores: Any, labels: Any
 ) -> Line:
@@ -247,24 +268,35 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", type=int, default=[20, 50, 100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--families", nargs="+", default=families, choices=families, metavar="FAMILY")
-    parser.add_argument("--without-predictor", action="store_true")
+    parser.add_argument("--predictor", action="store_true")
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    done = pd.read_csv(OUTPUT) if OUTPUT.is_file() and not options.again else pd.DataFrame({"family": []})
-    pools = [labelled_pool(space, tasks, options.cache) for space, tasks in tqdm(POOLS, "pools")]
-    for family in tqdm([family for family in options.families if family not in set(done.family)], "families"):
-        known = [pool for pool in pools if pool.family != family]
-        networks = {"network": train_in_context(known), "untrained": with_experts(known)}
-        lines = [*without_labels(family, networks, options.seeds, options.cache)]
-        lines += with_labels(
-            family, networks, options.labels, options.seeds, not options.without_predictor, options.cache
-        )
-        done = pd.concat([done, pd.DataFrame(lines)], ignore_index=True)
-        done.round(4).to_csv(OUTPUT, index=False, lineterminator="\n")
+    done = pd.DataFrame({"family": [], "method": []}) if options.again or not OUTPUT.is_file() else pd.read_csv(OUTPUT)
+    if options.predictor:
+        have = set(done.family[done.method == "Predictor"])
+        for family in tqdm([family for family in options.families if family not in have], "families"):
+            done = _written(done, of_predictor(family, options.labels, options.seeds, options.cache))
+    elif wanted := [family for family in options.families if family not in set(done.family[done.method == "network"])]:
+        pools = [labelled_pool(space, tasks, options.cache) for space, tasks in tqdm(POOLS, "pools")]
+        for family in tqdm(wanted, "families"):
+            known = [pool for pool in pools if pool.family != family]
+            networks = {"network": train_in_context(known), "untrained": with_experts(known)}
+            lines = chain(
+                without_labels(family, networks, options.seeds, options.cache),
+                with_labels(family, networks, options.labels, options.seeds, options.cache),
+            )
+            done = _written(done, lines)
     table = pd.read_csv(OUTPUT)
     columns = ["labels", "measured", "method"]
     print(table.pivot_table(index=["pool", "task"], columns=columns, values="spearman").round(3).to_string())
     print(table.groupby(columns).spearman.mean().round(4).to_string())
+
+
+def _written(done: pd.DataFrame, lines: Iterator[Line]) -> pd.DataFrame:
+    """All lines so far, which are kept in the CSV."""
+    done = pd.concat([done, pd.DataFrame([*lines])], ignore_index=True)
+    done.round(4).to_csv(OUTPUT, index=False, lineterminator="\n")
+    return done
 
 
 if __name__ == "__main__":

@@ -217,7 +217,8 @@ def _unit(values: Tensor) -> Tensor:
 def _correlations(left: Tensor, right: Tensor) -> Tensor:
     """`[B, K]` Pearson correlations of the rows of `[B, c]` and `[K, c]`."""
     left, right = (part - part.mean(1, keepdim=True) for part in (left, right))
-    return left @ right.T / (left.norm(dim=1)[:, None] * right.norm(dim=1)[None]).clamp(min=1e-9)
+    lengths = left.square().sum(1)[:, None] * right.square().sum(1)[None]
+    return left @ right.T / lengths.sqrt().clamp(min=1e-9)
 
 
 def _distances(left: Tensor, right: Tensor) -> Tensor:

@@ -123,8 +123,8 @@ def test_a_hidden_source_is_not_heard(cells: FloatArray) -> None:
     hidden = torch.tensor([[False, True]])
     kept, same = (zero_shot(net.tensors, Members.of([described], hidden)) for net in (network, changed))
     torch.testing.assert_close(kept, same)
-    heard = [zero_shot(net.tensors, Members.of([described])) for net in (network, changed)]
-    assert not torch.allclose(*heard)
+    quiet, loud = (zero_shot(net.tensors, Members.of([described])) for net in (network, changed))
+    assert not torch.allclose(quiet, loud)
 
 
 def test_constant_columns_and_far_away_networks_are_harmless(cells: FloatArray, depth: FloatArray) -> None:
