@@ -1,23 +1,38 @@
 """Few-shot, protocol P1: fit on n random labels of a space, rank the whole space.
 
     python -m benchmarks.few_shot            # everything, resumable: finished runs are kept
-    python -m benchmarks.few_shot --spaces nas-bench-macro --seeds 0 1
+    python -m benchmarks.few_shot --spaces nas-bench-macro --seeds 0 1 --starts alone
 
-Writes `results/few_shot.csv` (one row per run and method) and prints medians over seeds beside the reference figures.
+Starts: *alone*, from the labels; *left out*, with the kernel prior of all labelled families but that of the space;
+*in*, with that of all families, this one's other labels included (1,500 random networks: says what knowing a space is
+worth, not what is reached on a new one); *measured*, alone with the zero-cost proxies of measurements/, where the
+networks drawn and ranked are those that were measured. Writes `results/few_shot.csv` (one row per run and method) and
+prints mean and deviation over seeds, and the share of the ceiling: the agreement of two training runs of the same
+networks (`results/label_noise.csv`).
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from pathlib import Path
+from time import monotonic
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from archcast.datasets.benchmark import load_benchmark
-from archcast.predictor.evaluation import few_shot
+from archcast.datasets.benchmark import Benchmark, load_benchmark
+from archcast.predictor.evaluation import METHOD, SUBSETS, few_shot
+from archcast.predictor.kernel_prior import KernelPrior
+from archcast.predictor.metrics import kendall_tau, n_at_k, spearman, top_k_regret
+from archcast.predictor.predictor import Predictor
+from archcast.predictor.pretraining import family_of, pools_by_family, ranking_pools
+from benchmarks.measured_networks import thoroughly_measured
 
 OUTPUT = Path(__file__).parent / "results" / "few_shot.csv"
+CEILINGS = Path(__file__).parent / "results" / "label_noise.csv"
 
 REFERENCE = {
     "nasbench201": {78: 0.810, 156: 0.843, 469: 0.887, 781: 0.900, 1563: 0.913},
@@ -27,37 +42,127 @@ REFERENCE = {
 }
 """Kendall tau of LightGBM on path features that know the space (see docs/EXPERIMENTS.md for where these come from)."""
 
+FURTHER_TASKS = {"nasbench201": ("cifar100", "imagenet16-120")}
+"""Reported beside CIFAR-10, with the same sizes."""
+
+STARTS = ("alone", "left out", "in", "measured")
+
+POOLS = (
+    "nasbench201/cifar10", "nasbench201/cifar100", "nasbench201/imagenet16-120", "nasbench101", "nas-bench-macro",
+    "nats-sss/cifar10", "transnas101-micro/taskonomy-scene", "transnas101-micro/taskonomy-object",
+    "transnas101-micro/taskonomy-jigsaw", "transnas101-macro/taskonomy-scene", "transnas101-macro/taskonomy-object",
+    "transnas101-macro/taskonomy-jigsaw", "accel-nasbench", "ofa-mobilenetv3", "nas-bench-bert-trained", "mini-cells",
+    "mini-shapes", "mini-transformers", "mini-mixers",
+)  # fmt: skip
+"""What the kernel prior is learnt from."""
+
+KEYS = ["benchmark", "task", "labels", "seed", "start"]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spaces", nargs="+", default=list(REFERENCE))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    arguments = parser.parse_args()
-    table = pd.read_csv(OUTPUT) if OUTPUT.exists() else pd.DataFrame()
-    runs = [(space, size, seed) for space in arguments.spaces for size in REFERENCE[space] for seed in arguments.seeds]
-    for space, size, seed in tqdm(runs, "few-shot runs"):
-        if not table.empty and ((table.benchmark == space) & (table.labels == size) & (table.seed == seed)).any():
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS, metavar="START")
+    parser.add_argument("--largest", type=int, default=10_000, help="leave out runs with more labels than this")
+    options = parser.parse_args()
+    table = pd.read_csv(OUTPUT) if OUTPUT.exists() else pd.DataFrame(columns=KEYS)
+    done = set(table[KEYS].itertuples(index=False, name=None))
+    for run in tqdm(_runs(options), "few-shot runs"):
+        if run in done:
             continue
-        results = few_shot(load_benchmark(space), [size], [seed], resamples=0, progress=False)
-        fresh = pd.DataFrame([result.to_record() for result in results]).round(4)
-        table = pd.concat([table, fresh], ignore_index=True)
+        table = pd.concat([table, pd.DataFrame(_lines(*run)).round(4)], ignore_index=True)
         table.to_csv(OUTPUT, index=False)
     summary(table)
 
 
+def _runs(options: argparse.Namespace) -> list[tuple[str, str, int, int, str]]:
+    """The small ones first, a seed at a time, so that what is there at any moment is of use."""
+    runs = []
+    for space in options.spaces:
+        tasks = ("cifar10", *FURTHER_TASKS.get(space, ()))
+        for task in tasks:
+            sizes = [size for size in REFERENCE[space] if size <= options.largest]
+            starts = [start for start in options.starts if task == "cifar10" or start in ("alone", "left out")]
+            runs += [
+                (space, task, size, seed, start) for size in sizes for seed in options.seeds for start in starts
+                if start != "measured" or size < 700
+            ]  # fmt: skip
+    return sorted(runs, key=lambda run: (run[2] > 500, run[3], run[1] != "cifar10"))
+
+
+def _lines(space: str, task: str, size: int, seed: int, start: str) -> list[dict[str, object]]:
+    benchmark = load_benchmark(space, task)
+    started = monotonic()
+    if start == "measured":
+        lines = [_measured(benchmark, size, seed)]
+    else:
+        prior = None if start == "alone" else _prior(family_of(space) if start == "left out" else "")
+        results = few_shot(benchmark, [size], [seed], lambda: _predictor(prior), resamples=0, progress=False)
+        lines = [result.to_record() for result in results if start == "alone" or result.method == METHOD]
+    return [{**line, "start": start, "seconds": monotonic() - started} for line in lines]
+
+
+def _predictor(prior: KernelPrior | None) -> Predictor:
+    predictor = Predictor()
+    predictor.kernel_prior = prior
+    return predictor
+
+
+@cache
+def _families() -> dict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]]]]:
+    return pools_by_family(ranking_pools(POOLS, per_pool=1500))
+
+
+@cache
+def _prior(left_out: str) -> KernelPrior:
+    return KernelPrior.learn({family: pools for family, pools in _families().items() if family != left_out})
+
+
+def _measured(benchmark: Benchmark, size: int, seed: int) -> dict[str, object]:
+    """One run on the networks that were measured: some labelled, all ranked."""
+    rows, columns = thoroughly_measured(benchmark.space.name, benchmark.specs, share=0.9)
+    train = np.sort(np.random.default_rng(seed).permutation(len(rows))[:size])
+    graphs, truth = benchmark.graphs(rows), benchmark.scores[rows]
+    predictor = Predictor().fit(
+        graphs.take(train), truth[train], seed=seed, measured={name: values[train] for name, values in columns.items()}
+    )
+    forecast = predictor.predict(graphs, measured=columns)
+    return {
+        "protocol": "few-shot", "benchmark": benchmark.name, "task": benchmark.task, "metric": benchmark.metric,
+        "method": METHOD, "labels": size, "seed": seed, "subset": "measured networks", "networks": len(rows),
+        "tau": kendall_tau(truth, forecast.scores), "rho": spearman(truth, forecast.scores),
+        "regret": top_k_regret(truth, forecast.scores), "n_at_10": n_at_k(truth, forecast.scores),
+        "coverage": float(((truth >= forecast.low) & (truth <= forecast.high)).mean()),
+        "width": float(np.median(forecast.high - forecast.low)),
+        "without_measurements": _without(benchmark, rows, train, seed),
+    }  # fmt: skip
+
+
+def _without(benchmark: Benchmark, rows: NDArray[np.int64], train: NDArray[np.int64], seed: int) -> float:
+    """Kendall tau of the same labels without proxies, on the same networks."""
+    graphs, truth = benchmark.graphs(rows), benchmark.scores[rows]
+    return kendall_tau(truth, Predictor().fit(graphs.take(train), truth[train], seed=seed)(graphs))
+
+
+def ceiling(space: str, task: str) -> float:
+    """Kendall tau between two training runs of the same networks; NaN where each was trained once."""
+    table = pd.read_csv(CEILINGS)
+    found = table[(table.benchmark == space) & (table.task == task)].dropna(subset="ceiling")
+    longest = found[found.epochs == found.epochs.max()]
+    own = longest[longest.kind == load_benchmark(space, task).kind]
+    return float(own.ceiling.iloc[0]) if len(own) else float("nan")
+
+
 def summary(table: pd.DataFrame) -> None:
-    """Print median and range of Kendall tau over seeds, with the reference and the baselines."""
-    whole = table[table.subset == "whole space"]
-    for _, rows in whole.groupby(["benchmark", "labels"]):
-        space, size = str(rows.benchmark.iloc[0]), int(rows.labels.iloc[0])
-        tau = rows[rows.method == "archcast"].tau
-        clean = table[(table.benchmark == space) & (table.labels == size) & (table.method == "archcast")]
-        other = clean[clean.subset == "without isomorphs"].tau.median()
-        base = ", ".join(f"{m} {g.tau.median():.3f}" for m, g in rows[rows.method != "archcast"].groupby("method"))
-        reference = REFERENCE.get(space, {}).get(size, float("nan"))
+    """Print mean and deviation of Kendall tau over seeds, with the reference, the ceiling and the time of a run."""
+    own = table[(table.method == METHOD) & table.subset.isin([SUBSETS[0], "measured networks"])]
+    for (space, task, size, start), rows in own.groupby(["benchmark", "task", "labels", "start"], sort=False):
+        tau, top = rows.tau, ceiling(str(space), str(task))
+        without = "" if start != "measured" else f"; without {rows.without_measurements.mean():.3f}"
         print(
-            f"{space:16s} {size:5d} labels: tau {tau.median():.3f} [{tau.min():.3f}, {tau.max():.3f}] over {len(tau)} "
-            f"seeds; reference {reference:.3f}; without isomorphs {other:.3f}; {base}"
+            f"{space} {task} {size} labels, {start}: tau {tau.mean():.3f} +- {tau.std():.3f} over {len(tau)} seeds, "
+            f"{tau.mean() / top:.3f} of the ceiling {top:.3f}; {rows.seconds.mean():.0f} s a run{without}"
         )
 
 

@@ -1,8 +1,8 @@
 """Which networks to label next, so that few labels rank the whole pool.
 
 The posterior covariance of a Gaussian process depends on where labels are, not on what they say. The worth of a label
-is thus known before it is paid for: how much less uncertain the whole pool will be (ALC, Cohn, "Neural network exploration
-using optimal experiment design", 1994; Seo et al., "Gaussian process regression: active data selection", 2000),
+is thus known before it is paid for, as how much less uncertain the whole pool will be (ALC: Cohn, "Neural network
+exploration using optimal experiment design", 1994; Seo et al., "Gaussian process regression: active data selection"),
 
     gain_j = sum_i C_ij^2 / (C_jj + s),   then   C <- C - C_.j C_j. / (C_jj + s)
 
