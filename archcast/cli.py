@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxies": ("archcast.cli_proxies", "zero-cost proxies: what a network tells before training, per node too"),
     "capture": ("archcast.cli_predict", "show the computation graph of a network as text, SVG or JSON"),
     "train": ("archcast.cli_train", "fit a predictor on a benchmark or on your own table"),
-    "evaluate": ("archcast.cli_train", "score a predictor on a benchmark, beside #params and MACs"),
+    "evaluate": ("archcast.cli_evaluate", "score a predictor on a benchmark, beside #params and MACs"),
     "datasets": ("archcast.cli_datasets", "list, describe and download benchmarks"),
     "doctor": ("archcast.cli_doctor", "check the installation; exit code 1 if something is broken"),
 }

@@ -1,12 +1,11 @@
-"""`archcast train` and `archcast evaluate`."""
+"""`archcast train`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from archcast.cli_output import figure, figure_with_interval, note, print_json, print_table, write_csv
-from archcast.errors import ConfigError
+from archcast.cli_output import figure, figure_with_interval, note, print_json, print_table
 
 _FIELDS = (
     "benchmark", "task", "metric", "epochs", "labels", "table", "spaces", "pools", "exclude", "seed", "output", "name",
@@ -81,64 +80,3 @@ def print_results(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         ],
         left=3,
     )
-
-
-def add_evaluate(parser: Any) -> None:
-    parser.description = """Score predictors on benchmarks, beside #params, MACs and their rank mean.
-
-examples:
-  archcast evaluate --benchmark nasbench201 --sizes 78 156 --seeds 0 1 2
-  archcast evaluate --protocol zero-shot --benchmark nasbench201 nas-bench-macro nats-sss --csv zero_shot.csv
-
-few-shot   train on n random labels, rank the whole space (protocol P1); also without the training
-           networks, and without every network that is the same as one of them.
-zero-shot  leave one space out: train on all other benchmarks named, rank a sample of the one left out.
-Intervals are 95 % bootstrap intervals over seeds and networks."""
-    parser.add_argument("--protocol", type=str, default="few-shot", help="few-shot or zero-shot")
-    parser.add_argument(
-        "--benchmark", type=str, nargs="+", default=["nasbench201"], metavar="NAME", help="benchmarks to score"
-    )
-    parser.add_argument("--task", type=str, default=None, help="data set; the benchmark's first when left out")
-    parser.add_argument("--metric", type=str, default=None, help="val or test accuracy")
-    parser.add_argument("--sizes", type=int, nargs="+", default=None, help="numbers of labels; the published ones")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="one run for each")
-    parser.add_argument("--sample", type=int, default=3000, help="zero-shot: networks to rank per seed")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples over networks; 0 for none")
-    parser.add_argument("--csv", type=str, default=None, metavar="FILE", help="also write one row per run to this file")
-
-
-def run_evaluate(options: Any) -> int:
-    from archcast.datasets.benchmark import load_benchmark
-    from archcast.predictor.evaluation import Result, few_shot, summarise, zero_shot
-
-    if options.protocol not in ("few-shot", "zero-shot"):
-        raise ConfigError(f"unknown protocol {options.protocol!r}; choose few-shot or zero-shot")
-    if any(seed < 0 for seed in options.seeds):
-        raise ConfigError("seeds must not be negative")
-    if options.resamples < 0 or options.sample < 2:
-        raise ConfigError("--resamples must not be negative and --sample at least 2")
-    benchmarks = [load_benchmark(name, options.task, metric=options.metric) for name in options.benchmark]
-    results: list[Result] = []
-    if options.protocol == "few-shot":
-        for bench in benchmarks:
-            results += few_shot(bench, options.sizes, options.seeds, resamples=options.resamples)
-    else:
-        results = zero_shot(
-            benchmarks, _pretrain, options.benchmark, options.seeds, sample=options.sample, resamples=options.resamples
-        )
-    records, summary = [result.to_record() for result in results], summarise(results)
-    if options.csv:
-        write_csv(options.csv, records)
-    if options.json:
-        print_json({"summary": summary, "runs": records})
-        return 0
-    print_results(f"{options.protocol}, mean of {len(set(options.seeds))} seeds", summary)
-    if options.csv:
-        note(f"wrote {options.csv}")
-    return 0
-
-
-def _pretrain(spaces: Sequence[str]) -> Any:
-    from archcast.predictor.pretraining import pretrain
-
-    return pretrain(spaces, seed=0, on_step=lambda step: note(f"pretraining on {', '.join(spaces)}: {step}"))

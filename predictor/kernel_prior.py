@@ -108,7 +108,8 @@ class KernelPrior:
             loss = config.reg * (own.square().sum() + shared.square().sum()) / len(own)
             for family in rng.permutation(families)[:_FAMILIES]:
                 each = pools[str(family)]
-                rows, targets, columns = _task(*each[rng.integers(len(each))], rng)
+                features, labels = each[int(rng.integers(len(each)))]
+                rows, targets, columns = _task(features, labels, rng)
                 weights = torch.exp(own + shared[group])[columns]
                 loss = loss - _log_likelihood(rows, targets, weights) / min(_FAMILIES, len(families))
             loss.backward()  # type: ignore[no-untyped-call]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode
 from archcast.errors import ConfigError
+from archcast.predictor.fitted import fit_features
 from archcast.predictor.inputs import MIN_LABELS
 from archcast.predictor.kernel_prior import LEAST_LABELS, KernelPrior
-from archcast.predictor.predictor import Predictor, fit_features
+from archcast.predictor.predictor import Predictor
 from archcast.predictor.ranker import PoolRanker
 
 if TYPE_CHECKING:

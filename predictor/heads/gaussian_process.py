@@ -240,7 +240,7 @@ class AutomaticProcessHead(GaussianProcessHead):
         known = _metrics(None if relevance is None else relevance[:1], columns, width)[-1]
         last = len(columns) - measured
         if not last:
-            return known[None]
+            return np.asarray(known[None])
         weights = learn_relevance(rows[:, :last], targets, feature_groups(width)[columns[:last]], known[:last])
         return np.concatenate([weights, np.ones(measured)])[None]  # measured columns have a kernel of their own
 

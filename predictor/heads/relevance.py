@@ -90,7 +90,7 @@ class _Problem:
     def weights(self, point: FloatArray) -> FloatArray:
         """`[d]` weights of the columns, not yet of mean square 1."""
         groups = point[self.columns : self.columns + self.parts][self.groups]
-        return np.exp(self.base + point[: self.columns] + groups)
+        return np.asarray(np.exp(self.base + point[: self.columns] + groups))
 
     def __call__(self, point: FloatArray) -> tuple[float, FloatArray]:
         from scipy.linalg import lapack

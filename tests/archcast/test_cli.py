@@ -91,7 +91,7 @@ def test_version_and_front_page(run: Callable[..., SimpleNamespace]) -> None:
         (["train", "--labels", "many"], "labels"),
         (["train", "--benchmark", "imagenet"], "no benchmark 'imagenet'"),
         (["train", "--config", "absent.yaml"], "no config file"),
-        (["evaluate", "--protocol", "one-shot"], "few-shot or zero-shot"),
+        (["evaluate", "--protocol", "one-shot"], "few-shot, zero-shot"),
         (["evaluate", "--seeds", "-1"], "negative"),
         (["evaluate", "--benchmark", "imagenet"], "no benchmark 'imagenet'"),
         (["datasets", "remove"], "unknown action"),
