@@ -80,7 +80,8 @@ def standardised(features: Features, pool: Features) -> FloatArray:
     wide = pool.astype(np.float64)
     centre, scale = wide.mean(axis=0), wide.std(axis=0)
     varying = scale > 1e-6
-    return np.clip((features[:, varying] - centre[varying]) / scale[varying], -_CLIP, _CLIP)
+    rows = (features[:, varying] - centre[varying]) / scale[varying]
+    return np.asarray(np.clip(rows, -_CLIP, _CLIP), dtype=np.float64)
 
 
 def _distance(rows: FloatArray, other: FloatArray) -> FloatArray:

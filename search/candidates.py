@@ -6,15 +6,15 @@ call draws a pool: random architectures, and mutants and children of the best so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archcast.errors import ArchcastError
-from archcast.graphs.graph import GraphBatch
-from archcast.search.costs import Cost, costs_of
+from archcast.search.costs import Cost, Encoded, given_cost
 from archcast.search.history import History
 from archcast.search.objectives import Limits
 from archcast.search.space import Space
@@ -35,12 +35,14 @@ class Pool:
         features: `[n, F]` of `archcast.encoders.features`.
         costs: name -> `[n]`.
         whole: whether these are all that are left.
+        rows: `[n]` places in `Candidates.everything`; `whole` ones only.
     """
 
     specs: Sequence[str]
     features: NDArray[np.float32]
     costs: Mapping[str, FloatArray]
     whole: bool
+    rows: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -48,7 +50,7 @@ class Pool:
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Pool:
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         costs = {name: values[rows] for name, values in self.costs.items()}
-        return Pool([self.specs[row] for row in rows], self.features[rows], costs, self.whole)
+        return Pool([self.specs[int(row)] for row in rows], self.features[rows], costs, self.whole, self.rows[rows])
 
 
 class Candidates:
@@ -79,6 +81,7 @@ class Candidates:
         self._rows: dict[str, tuple[NDArray[np.float32], tuple[float, ...]]] = {}
         self._whole: Pool | None = None
         self._sample: tuple[int, Pool] | None = None
+        self._memory: tuple[tuple[Any, ...], FloatArray] | None = None
         self._identity_row: dict[str, int] = {}
         self._identities: dict[str, str] = {}
 
@@ -150,11 +153,11 @@ class Candidates:
         if not kept:
             return None
         features, costs = self._encoded(kept)
-        pool = Pool(kept, features, costs, False).take(np.isfinite(features[:, 0]))
+        pool = _pool(kept, features, costs).take(np.isfinite(features[:, 0]))
         return pool if len(pool) else None
 
     def everything(self, seed: int) -> Pool:
-        """Architectures that keep the limits, proposed or not: the space, or `pool_size` random ones of a larger one."""
+        """What keeps the limits, proposed or not: the space, or `pool_size` random architectures of a large one."""
         if self.space.specs() is not None:
             return self._all()
         if self._sample is None or self._sample[0] != seed:
@@ -180,7 +183,12 @@ class Candidates:
     def _encode_kept(self, specs: list[str], *, whole: bool) -> Pool:
         features, costs = self._encode_all(specs)
         kept = np.isfinite(features[:, 0]) & self.limits.allows(costs, len(specs))
-        return Pool(specs, features, costs, whole).take(kept)
+        return _pool(
+            [specs[row] for row in np.flatnonzero(kept)],
+            features[kept],
+            {name: values[kept] for name, values in costs.items()},
+            whole=whole,
+        )
 
     def _left(self) -> Pool:
         everything = self._all()
@@ -205,7 +213,7 @@ class Candidates:
             self._add(found, [self.space.sample(rng) for _ in range(wanted - len(found))], wanted)
         specs = list(found.values())
         features, costs = self._encoded(specs)
-        return Pool(specs, features, costs, False).take(np.isfinite(features[:, 0]))
+        return _pool(specs, features, costs).take(np.isfinite(features[:, 0]))
 
     def _offspring(self, rng: np.random.Generator, parents: Sequence[str], count: int) -> Iterator[str]:
         """Mutants of one or two steps, and children of two parents; earlier parents have more."""
@@ -228,6 +236,17 @@ class Candidates:
         for (identity, spec), keep in zip(new.items(), keeps, strict=True):
             if keep and len(found) < most:
                 found[identity] = spec
+
+    def rows_of(self, specs: Sequence[str]) -> NDArray[np.int64]:
+        """`[n]` places of specs in `everything` of a space that can be enumerated; -1 where they are not in it."""
+        self._all()
+        return np.asarray([self._identity_row.get(self.identity(spec), -1) for spec in specs], dtype=np.int64)
+
+    def remembered(self, key: tuple[Any, ...], make: Callable[[], FloatArray]) -> FloatArray:
+        """What `make` gave the last time, if that was for the same `key`."""
+        if self._memory is None or self._memory[0] != key:
+            self._memory = (key, make())
+        return self._memory[1]
 
     # -- encoding ---------------------------------------------------------------------------------------------------
 
@@ -255,34 +274,37 @@ class Candidates:
         return features, {name: columns[:, i] for i, name in enumerate(self._names)}
 
     def _encode_all(self, specs: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, FloatArray]]:
-        from archcast.encoders.features import FEATURE_NAMES, encode
+        from archcast.encoders.features import FEATURE_NAMES
 
         features = np.full((len(specs), len(FEATURE_NAMES)), np.nan, dtype=np.float32)
         costs = {name: np.full(len(specs), np.nan) for name in self._names}
         for start in range(0, len(specs), _CHUNK):
-            rows, graphs = self._graphs(specs, range(start, min(start + _CHUNK, len(specs))))
-            if graphs is None:
-                continue
-            features[rows] = encode(graphs)
-            for name, values in self._costs([specs[row] for row in rows], graphs).items():
-                costs[name][rows] = values
+            for rows, encoded in self._encode(specs, range(start, min(start + _CHUNK, len(specs)))):
+                features[rows] = encoded.features
+                for name, values in self._costs([specs[row] for row in rows], encoded).items():
+                    costs[name][rows] = values
         return features, costs
 
-    def _costs(self, specs: Sequence[str], graphs: GraphBatch | None) -> dict[str, FloatArray]:
-        return {name: costs_of(name, self._given.get(name), specs, graphs) for name in self._names}
+    def _costs(self, specs: Sequence[str], encoded: Encoded | None) -> dict[str, FloatArray]:
+        costs = {}
+        for name in self._names:
+            if name in self._given:
+                costs[name] = given_cost(name, self._given[name], specs)
+            elif encoded is not None:
+                costs[name] = encoded.counted[name]
+        return costs
 
-    def _graphs(self, specs: Sequence[str], rows: Sequence[int]) -> tuple[list[int], GraphBatch | None]:
-        """The graphs of those of `rows` that have one."""
+    def _encode(self, specs: Sequence[str], rows: Sequence[int]) -> Iterator[tuple[list[int], Encoded]]:
+        """Those of `rows` that can be captured: together, or one by one where one of them cannot."""
         try:
-            return list(rows), self.space.graphs([specs[row] for row in rows])
-        except ArchcastError:  # one of them cannot be captured: find out which
-            found = [(row, graphs) for row in rows if (graphs := self._graph(specs[row])) is not None]
-        if not found:
-            return [], None
-        return [row for row, _ in found], GraphBatch.concatenate([graphs for _, graphs in found])
-
-    def _graph(self, spec: str) -> GraphBatch | None:
-        try:
-            return self.space.graphs([spec])
+            yield list(rows), self.space.encode([specs[row] for row in rows])
         except ArchcastError:
-            return None
+            if len(rows) > 1:
+                for row in rows:
+                    yield from self._encode(specs, [row])
+
+
+def _pool(
+    specs: Sequence[str], features: NDArray[np.float32], costs: Mapping[str, FloatArray], *, whole: bool = False
+) -> Pool:
+    return Pool(specs, features, costs, whole, np.arange(len(specs)))

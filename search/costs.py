@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -38,15 +39,32 @@ COUNTED: Final[Mapping[str, Callable[[GraphBatch], Any]]] = {
 """Costs that every graph tells."""
 
 
-def costs_of(name: str, cost: Cost | None, specs: Sequence[str], graphs: GraphBatch | None) -> FloatArray:
-    """`[n]` one cost of `specs`; NaN where a table does not have it.
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What is known of architectures before anything is trained.
+
+    Attributes:
+        features: `[n, F]` of `archcast.encoders.features`.
+        counted: name in `COUNTED` -> `[n]`.
+    """
+
+    features: NDArray[np.float32]
+    counted: Mapping[str, FloatArray]
+
+    @classmethod
+    def of(cls, graphs: GraphBatch) -> Encoded:
+        from archcast.encoders.features import encode
+
+        counted = {name: np.asarray(count(graphs), dtype=np.float64) for name, count in COUNTED.items()}
+        return cls(encode(graphs), counted)
+
+
+def given_cost(name: str, cost: Cost, specs: Sequence[str]) -> FloatArray:
+    """`[n]` a cost of the user; NaN where a table does not have it.
 
     Raises:
         DataError: the function gives something else than one number per spec.
     """
-    if cost is None:
-        assert graphs is not None  # `Candidates` makes them for counted costs
-        return np.asarray(COUNTED[name](graphs), dtype=np.float64)
     if isinstance(cost, Mapping):
         return np.asarray([cost.get(spec, np.nan) for spec in specs], dtype=np.float64)
     try:

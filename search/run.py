@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,8 @@ def run_search(
         task: data set of a benchmark; the first of its own when left out.
         journal: SQLite file that keeps every proposal and result; several processes may share it.
         resume: go on with a journal that exists.
-        executor: runs evaluations at the same time; one of processes needs an `evaluate` that can be pickled.
+        executor: runs evaluations at the same time; one of processes needs an `evaluate` that can be pickled. Against
+            crashes of the interpreter, use threads and `archcast.search.isolation.Isolated(evaluate)`.
         pool: architectures looked at in each step where the space cannot be enumerated.
         on_result: called with the search and each trial that has come to an end.
         on_start: called with the search before the first proposal.
@@ -133,7 +134,7 @@ def _run_with(executor: Executor, search: Search, evaluate: Evaluate, slots: int
             waiting = search.ask(slots - len(running))
         while waiting and len(running) < slots:
             spec = waiting.pop(0)
-            running[executor.submit(evaluate, spec)] = (spec, time.perf_counter())
+            running[_submit(executor, evaluate, spec)] = (spec, time.perf_counter())
         if not running:
             return
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -142,6 +143,16 @@ def _run_with(executor: Executor, search: Search, evaluate: Evaluate, slots: int
             result = future.exception() or future.result()
             search.tell(spec, result, seconds=time.perf_counter() - started)
             _report(search, spec, on_result)
+
+
+def _submit(executor: Executor, evaluate: Evaluate, spec: str) -> Future[Any]:
+    try:
+        return executor.submit(evaluate, spec)
+    except BrokenExecutor as error:
+        raise ConfigError(
+            f"the executor is broken ({error}); evaluate with archcast.search.isolation.Isolated in a pool of threads "
+            "instead, and resume from the journal"
+        ) from error
 
 
 def _attempt(evaluate: Evaluate, spec: str) -> Any:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archcast.search.costs import Encoded
+
 if TYPE_CHECKING:
     from archcast.graphs.graph import GraphBatch
 
@@ -43,6 +45,10 @@ class Space(ABC):
     @abstractmethod
     def network(self, spec: str) -> Any:
         """The network to train, freshly built."""
+
+    def encode(self, specs: Sequence[str]) -> Encoded:
+        """Features and counted costs of architectures, by their graphs."""
+        return Encoded.of(self.graphs(specs))
 
     @property
     def size(self) -> float:

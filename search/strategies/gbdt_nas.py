@@ -1,7 +1,8 @@
 """GBDT-NAS (Luo et al., "Accuracy prediction with non-neural model for neural architecture search", 2020).
 
 Boosted trees rank candidates; candidates with a feature value that hurts, by SHAP values, are not looked at (see
-`archcast.predictor.heads.gbdt_nas`).
+`archcast.predictor.heads.gbdt_nas`). With the paper's 20 networks a leaf, trees have something to say from 40
+measured architectures on; before, the choice is random.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ class GBDTNAS:
         pool = context.candidates.pool(context.rng, best_specs(context))
         if not len(pool):
             return
-        # LightGBM wants 20 networks a leaf, so few labels need fewer leaves, not fewer networks a leaf: the paper's own.
         head = GBDTNASHead.fit(Networks(targets.features), targets.labels, seed=context.seed, config=GBDTNASConfig())
         alive = head.pruning(keep=self.keep)(pool.features) if self.keep < 1 else np.ones(len(pool), dtype=bool)
         forecast = head.predict(Networks(pool.features.astype(np.float64)))

@@ -73,7 +73,7 @@ class Guided:
     def _first(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
         score = 0.3 * context.rng.normal(size=len(pool))
         if context.predictor is not None:
-            score += zero_shot(context.predictor, pool.features)
+            score += zero_shot(context.candidates, context.predictor, pool)[0]
             score += _frugality(context, pool)
         proposed = [trial.spec for trial in context.history]
         taken = context.candidates.features(proposed) if proposed else pool.features[:0]
@@ -117,9 +117,9 @@ class Guided:
 
         learnt, asked = targets.features, pool.features.astype(np.float64)
         if context.predictor is not None:
-            order = zero_shot(context.predictor, pool.features, learnt.astype(np.float32))
-            asked = np.column_stack([asked, order[: len(pool)]])
-            learnt = np.column_stack([learnt, order[len(pool) :]])
+            known = [trial.spec for trial in context.history.done]
+            order, learnt_order = zero_shot(context.candidates, context.predictor, pool, known)
+            asked, learnt = np.column_stack([asked, order]), np.column_stack([learnt, learnt_order])
         with threadpool_limits(1, user_api="blas"):
             process = GaussianProcessHead.fit(Networks(learnt), labels)
             mean, doubt = process.predict(Networks(asked)), np.zeros(len(pool))
@@ -138,7 +138,7 @@ class Guided:
 
 
 def _frugality(context: Context, pool: Pool) -> FloatArray:
-    """`[n]` what costs that are objectives add to the zero-shot score, each architecture with a trade-off of its own."""
+    """`[n]` what costs that are objectives add to the zero-shot score, with another trade-off for each architecture."""
     from archcast.predictor.calibration import rank_gauss
 
     objectives = context.history.objectives

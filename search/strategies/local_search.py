@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from archcast.errors import ConfigError
@@ -50,6 +50,7 @@ class LocalSearch:
         return trials[starts[begin] :] if starts else []
 
 
-def _first(context: Context) -> object:
+def _first(context: Context) -> Callable[[Trial], tuple[float, int]]:
+    """Sorts by the first objective, ties by the number."""
     sign = context.history.objectives.signs[0]
     return lambda trial: (sign * trial.scores[0], -trial.number)

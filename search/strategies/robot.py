@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from archcast.errors import ConfigError
 from archcast.proxies.robot import RobotSearch
 from archcast.search.strategy import Context, Proposal
-from archcast.search.zero_shot import zero_shot
+from archcast.search.zero_shot import rank
 
 FloatArray = NDArray[np.float64]
 
@@ -78,5 +78,5 @@ class RoBoT:
         pool = context.candidates.everything(context.seed)
         columns = [pool.features[:, FEATURE_NAMES.index(name)].astype(np.float64) for name in FREE]
         if context.predictor is not None:
-            columns.append(zero_shot(context.predictor, pool.features))
+            columns.append(rank(context.predictor, pool.features))
         return pool.specs, np.stack(columns, axis=1)
