@@ -108,13 +108,18 @@ def head_named(name: str) -> Fit:
     Raises:
         UnknownNameError: there is no such head; the message lists those there are.
     """
+    fit: Fit = head_class(name).fit
+    return fit
+
+
+def head_class(name: str) -> Any:
+    """The class of a head; see `head_named`."""
     if name in HEADS:
-        return HEADS[name].fit
+        return HEADS[name]
     if name not in FURTHER_HEADS:
         raise UnknownNameError(f"no head {name!r}; choose among {sorted([*HEADS, *FURTHER_HEADS])}")
     module, kind = FURTHER_HEADS[name]
-    fit: Fit = getattr(import_module(f"archcast.predictor.heads.{module}"), kind).fit
-    return fit
+    return getattr(import_module(f"archcast.predictor.heads.{module}"), kind)
 
 
 def fit_blend(

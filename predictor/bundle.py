@@ -28,7 +28,7 @@ from archcast.encoders.pool import Pool
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.graphs.vocabulary import OPS
 from archcast.predictor import graph_bundle
-from archcast.predictor.blend import Blend
+from archcast.predictor.blend import FURTHER_HEADS, Blend, head_class
 from archcast.predictor.bundle_checks import check_arrays, check_config, check_trees, input_width
 from archcast.predictor.bundle_upgrades import OLDEST, upgrade
 from archcast.predictor.calibration import Agreement, ErrorScale, ValueMap
@@ -37,6 +37,7 @@ from archcast.predictor.heads.gaussian_process import AutomaticProcessHead, Gaus
 from archcast.predictor.heads.gbdt import GBDTHead, trees_only
 from archcast.predictor.heads.networks import Head
 from archcast.predictor.heads.ridge import RidgeHead
+from archcast.predictor.heads.state import HeadState, part
 from archcast.predictor.kernel_prior import KernelPrior
 from archcast.predictor.measured_inputs import MeasuredInputs
 from archcast.predictor.neighbourhood import Neighbourhood
@@ -97,7 +98,7 @@ def load(name: str | Path) -> Predictor:
     _check_files(directory)
     arrays = _read_arrays(directory / "model.safetensors")
     config, arrays = upgrade(config, arrays)
-    check_config(directory, config, frozenset({*_ARRAY_HEADS, "gbdt"}))
+    check_config(directory, config, frozenset({*_ARRAY_HEADS, "gbdt"}), frozenset(FURTHER_HEADS))
     vocabulary = _read_json(directory / "vocab.json")
     if vocabulary.get("features") != list(FEATURE_NAMES) or config.get("feature_version") != VERSION:
         raise BundleError(f"{directory} was made with other features than this version has; train it again")
@@ -193,6 +194,7 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         "ranker": None,
         "kernel_prior": None if predictor.kernel_prior is None else list(predictor.kernel_prior.families),
         "agreement": None,
+        "heads": {},
         "graph_ranker": None if predictor.graph_ranker is None else graph_bundle.describe(predictor.graph_ranker),
     }
     text = None
@@ -202,6 +204,10 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         for name, head in blend.heads.items():
             if isinstance(head, GBDTHead):
                 text = head.text
+            elif name in FURTHER_HEADS:
+                state = head.state()  # type: ignore[attr-defined]  # every further head has one
+                config["heads"][name] = dict(state.settings)
+                arrays.update({f"head.{name}.{key}": value for key, value in state.arrays.items()})
             else:
                 arrays.update(_flat(name, head))
         arrays.update(_flat("value", predictor.fitted.value))
@@ -269,7 +275,7 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
     if config["blend"] is not None:
         heads: dict[str, Head] = {}
         for name in config["blend"]:
-            heads[name] = _gbdt(directory, arrays) if name == "gbdt" else _part(_ARRAY_HEADS[name], name, arrays)
+            heads[name] = _head(name, directory, config, arrays)
         names = config["measured"]
         predictor.fitted = Fitted(
             Blend(heads, {name: float(weight) for name, weight in config["blend"].items()}),
@@ -282,6 +288,17 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             None if names is None else MeasuredInputs(tuple(names), arrays["measured.floors"]),
         )
     return predictor
+
+
+def _head(name: str, directory: Path, config: dict[str, Any], arrays: Arrays) -> Head:
+    if name == "gbdt":
+        return _gbdt(directory, arrays)
+    if name in _ARRAY_HEADS:
+        head: Head = _part(_ARRAY_HEADS[name], name, arrays)
+        return head
+    kind: Any = head_class(name)
+    read: Head = kind.from_state(HeadState(kind.kind, config["heads"][name], part(arrays, f"head.{name}.")))
+    return read
 
 
 def _gbdt(directory: Path, arrays: Arrays) -> GBDTHead:

@@ -30,6 +30,7 @@ KEYS: Final = (
     "graph_ranker",
     "kernel_prior",
     "agreement",
+    "heads",
 )
 """Keys of config.json."""
 
@@ -89,7 +90,9 @@ _HEADER: Final = re.compile(
 )
 
 
-def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str]) -> None:
+def check_config(
+    directory: Path, config: dict[str, Any], heads: frozenset[str], further: frozenset[str] = frozenset()
+) -> None:
     """Refuse unknown keys, unknown heads, and values of the wrong type."""
     where = f"{directory}/config.json"
     if unknown := sorted(set(config) - set(KEYS)):
@@ -116,13 +119,15 @@ def check_config(directory: Path, config: dict[str, Any], heads: frozenset[str])
         raise BundleError(f"{where}: agreement must have tau, deviation and labels, or be null, not {agreement!r}")
     if names is None and config["graph_ranker"] is not None:
         raise BundleError(f"{where} has a graph_ranker without a ranker; the bundle is damaged")
-    blend = config["blend"]
+    blend, settings = config["blend"], config["heads"]
+    if not isinstance(settings, dict) or set(settings) != further & set(blend if isinstance(blend, dict) else ()):
+        raise BundleError(f"{where}: heads must have the settings of every further head of blend, not {settings!r}")
     if blend is None:
         if names is None:
             raise BundleError(f"{where} has neither blend nor ranker; the bundle is empty")
         return
-    if not isinstance(blend, dict) or not blend or not set(blend) <= heads:
-        raise BundleError(f"{where} names unknown heads; known are {sorted(heads)}")
+    if not isinstance(blend, dict) or not blend or not set(blend) <= heads | further:
+        raise BundleError(f"{where} names unknown heads; known are {sorted(heads | further)}")
     if not all(isinstance(weight, float | int) and 0 <= weight <= 1 for weight in blend.values()) or (
         abs(sum(blend.values()) - 1) > _HEAVY
     ):
@@ -134,7 +139,9 @@ def check_arrays(path: Path, arrays: Arrays, config: dict[str, Any], features: i
     expected = _expected(arrays, config)
     if absent := sorted(set(expected) - set(arrays)):
         raise BundleError(f"{path} lacks {absent}; the bundle is incomplete, save or download it again")
-    if unknown := sorted(set(arrays) - set(expected)):
+    # The arrays of further heads are checked by those.
+    own = {name for name in arrays if not any(name.startswith(f"head.{head}.") for head in config["heads"])}
+    if unknown := sorted(own - set(expected)):
         raise BundleError(f"{path} has unknown arrays {unknown}; it was made by another program or version")
     inputs = input_width(arrays, features)
     sizes = {"F": features, "I": inputs, "S": len(config["ranker"] or ()), "M": len(config["measured"] or ())}

@@ -22,7 +22,7 @@ def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arr
     """
     if config.get("schema_version") != OLDEST:
         return config, arrays
-    config, arrays = {**config, "schema_version": 3, "kernel_prior": None, "agreement": None}, dict(arrays)
+    config, arrays = {**config, "schema_version": 3, "kernel_prior": None, "agreement": None, "heads": {}}, dict(arrays)
     if "gp.columns" in arrays:
         arrays["gp.relevance"] = np.ones((1, len(arrays["gp.columns"])))
         arrays["gp.metric"] = np.zeros(arrays.get("gp.lengths", np.zeros(0)).shape)

@@ -439,3 +439,23 @@ def test_no_pickle_anywhere_but_the_restricted_readers() -> None:
     loads = re.findall(r"torch\.load\(.*\)", (CHECKOUT / "datasets" / "labels_vit.py").read_text(encoding="utf-8"))
     assert loads
     assert all("weights_only=True" in load for load in loads)
+
+
+def test_a_bundle_of_schema_2_is_read(bundle: Path, fitted: Predictor, unseen: Sample) -> None:
+    """What schema 3 added is taken out again, from a predictor whose process has one metric, as all had."""
+    config, arrays = json.loads((bundle / "config.json").read_text()), load_file(bundle / "model.safetensors")
+    config.update(schema_version=2, blend={"gp": 1.0})
+    for key in ("kernel_prior", "agreement", "heads"):
+        del config[key]
+    old = {
+        name: array for name, array in arrays.items()
+        if not name.startswith(("error_scale.", "ard.", "ridge.")) and name not in ("gp.relevance", "gp.metric")
+    }  # fmt: skip
+    (bundle / "config.json").write_text(json.dumps(config))
+    save_file(old, bundle / "model.safetensors")
+    again = Predictor.from_pretrained(bundle)
+    assert fitted.fitted is not None
+    inputs = fitted.fitted.inputs(unseen.features, None, {})
+    np.testing.assert_allclose(again(unseen.graphs), fitted.fitted.blend.heads["gp"].predict(inputs), atol=1e-5)
+    assert again.cross_validated is None
+    assert (again.predict(unseen.graphs).spread > 0).all()

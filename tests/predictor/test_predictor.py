@@ -21,8 +21,10 @@ from torch import nn
 
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders import features
+from archcast.encoders.features import FEATURE_NAMES
 from archcast.errors import ArchcastError, ConfigError, DataError, NetworkError, NotFittedError
 from archcast.graphs.capture import capture
+from archcast.predictor.kernel_prior import KernelPrior
 from archcast.predictor.prediction import Prediction, Predictions
 from archcast.predictor.predictor import Predictor
 
@@ -344,3 +346,62 @@ def test_unknown_operations_are_listed(fitted: Predictor) -> None:
     forecast = fitted.predict([capture(Odd(), (1, 3, 8, 8))])
     assert sum(forecast[0].unknown_ops.values()) == 1
     assert fitted.predict(["nasbench201:" + "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"])[0].unknown_ops == {}
+
+
+def test_spread_improvement_and_the_best(fitted: Predictor, ranker_only: Predictor, unseen: Sample) -> None:
+    forecast = fitted.predict(unseen.graphs)
+    assert (forecast.spread > 0).all()
+    assert forecast[3].spread == forecast.spread[3]
+    assert "spread" in forecast.to_frame()
+    best = float(unseen.scores.max())
+    gain = forecast.expected_improvement(best)
+    assert (gain >= 0).all()
+    assert (forecast.expected_improvement(best, margin=1.0) <= gain).all()
+    chances = forecast.probability_of_best()
+    assert chances.sum() == pytest.approx(1)
+    assert kendalltau(chances, forecast.values).statistic > 0
+    assert np.isnan(ranker_only.predict(unseen.graphs).spread).all()
+    with pytest.raises(DataError, match="without labels has none"):
+        ranker_only.predict(unseen.graphs).probability_of_best()
+
+
+def test_cross_validated_agreement_is_near_that_on_others(
+    fitted: Predictor, ranker_only: Predictor, unseen: Sample
+) -> None:
+    agreement = fitted.cross_validated
+    assert agreement is not None
+    assert agreement.labels == 60
+    assert abs(agreement.tau - fitted.score(unseen.graphs, unseen.scores)) < 4 * agreement.deviation + 0.1
+    assert ranker_only.cross_validated is None
+
+
+def test_a_fit_takes_the_time_and_the_heads_it_is_given(labelled: Sample, unseen: Sample) -> None:
+    steps: list[str] = []
+    quick = Predictor().fit(labelled.graphs, labelled.scores, seconds=1e-6, on_step=steps.append)
+    assert quick.fitted is not None
+    assert list(quick.fitted.blend.heads) == ["gp"]
+    assert steps[-1] == "all labels, 0 s left"
+    assert quick.score(unseen.graphs, unseen.scores) > 0.5
+    with pytest.raises(ArchcastError, match="no head 'forest'"):
+        Predictor().fit(labelled.graphs, labelled.scores, heads=("forest",))
+    with pytest.raises(ConfigError, match="give a positive number"):
+        Predictor().fit(labelled.graphs, labelled.scores, seconds=0)
+
+
+def test_further_heads_blend_and_are_saved(labelled: Sample, unseen: Sample, tmp_path: Path) -> None:
+    predictor = Predictor().fit(labelled.graphs[:20], labelled.scores[:20], heads=("mlp",))
+    again = Predictor.from_pretrained(predictor.save_pretrained(tmp_path / "mlp"))
+    np.testing.assert_allclose(again(unseen.graphs), predictor(unseen.graphs), atol=1e-5)
+    assert again.cross_validated == predictor.cross_validated
+
+
+def test_a_kernel_prior_is_used_and_saved(labelled: Sample, unseen: Sample, tmp_path: Path) -> None:
+    predictor = Predictor()
+    predictor.kernel_prior = KernelPrior(("cells",), np.random.default_rng(0).uniform(0.5, 2, len(FEATURE_NAMES)))
+    predictor.fit(labelled.graphs, labelled.scores, heads=("gp", "ard"))
+    without = Predictor().fit(labelled.graphs, labelled.scores, heads=("gp", "ard"))
+    assert np.abs(predictor(unseen.graphs) - without(unseen.graphs)).max() > 1e-3
+    again = Predictor.from_pretrained(predictor.save_pretrained(tmp_path / "prior"))
+    assert again.kernel_prior is not None
+    np.testing.assert_array_equal(again.kernel_prior.weights, predictor.kernel_prior.weights)
+    np.testing.assert_allclose(again.predict(unseen.graphs).spread, predictor.predict(unseen.graphs).spread, rtol=1e-4)
