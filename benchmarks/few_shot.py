@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=list(REFERENCE))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS, metavar="START")
+    parser.add_argument("--tasks", nargs="+", default=["cifar10", "cifar100", "imagenet16-120"])
     parser.add_argument("--largest", type=int, default=10_000, help="leave out runs with more labels than this")
     options = parser.parse_args()
     table = pd.read_csv(OUTPUT) if OUTPUT.exists() else pd.DataFrame(columns=KEYS)
@@ -81,7 +82,7 @@ def _runs(options: argparse.Namespace) -> list[tuple[str, str, int, int, str]]:
     runs = []
     for space in options.spaces:
         tasks = ("cifar10", *FURTHER_TASKS.get(space, ()))
-        for task in tasks:
+        for task in (task for task in tasks if task in options.tasks):
             sizes = [size for size in REFERENCE[space] if size <= options.largest]
             starts = [start for start in options.starts if task == "cifar10" or start in ("alone", "left out")]
             runs += [

@@ -145,7 +145,13 @@ class Predictor:
         return None if self.fitted is None else self.fitted.agreement
 
     def predict(
-        self, networks: Any, *, task: str | None = None, pool: PoolChoice = "auto", measured: Measured = None
+        self,
+        networks: Any,
+        *,
+        task: str | None = None,
+        pool: PoolChoice = "auto",
+        measured: Measured = None,
+        spread: bool = True,
     ) -> Predictions:
         """Forecast `networks`.
 
@@ -158,6 +164,7 @@ class Predictor:
             measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores). They
                 sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`); a predictor that
                 was fitted with them needs them.
+            spread: give the standard deviation of each forecast, which takes as long again as the forecast itself.
 
         Raises:
             NotFittedError: neither fitted nor pretrained.
@@ -168,11 +175,12 @@ class Predictor:
         self._check(task, pool)
         if isinstance(networks, Benchmark):
             graphs = networks.graphs()
+            features = benchmark_features(networks, graphs)
             return self.predict_features(
-                benchmark_features(networks, graphs), graphs, networks.specs, pool=pool, measured=measured
-            )
+                features, graphs, networks.specs, pool=pool, measured=measured, spread=spread
+            )  # fmt: skip
         batch, names = as_batch(networks, self.input_shape)
-        return self.predict_features(encode(batch), batch, names, pool=pool, measured=measured)
+        return self.predict_features(encode(batch), batch, names, pool=pool, measured=measured, spread=spread)
 
     def predict_features(
         self,
@@ -182,10 +190,11 @@ class Predictor:
         *,
         pool: PoolChoice = "auto",
         measured: Measured = None,
+        spread: bool = True,
     ) -> Predictions:
         """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
         self._check(None, pool)
-        value = half = spread = familiarity = np.full(len(batch), np.nan)
+        value = half = deviation = familiarity = np.full(len(batch), np.nan)
         if self.fitted is not None:
             familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
@@ -193,12 +202,13 @@ class Predictor:
         scores, calibrated = self._scores(features, batch, familiarity, pool, measured)
         if self.fitted is not None:
             value = self.fitted.value(calibrated)
+        if self.fitted is not None and spread:
             inputs = self.fitted.inputs(features, self.ranker, as_columns(measured, len(features)), batch)
-            spread = self.fitted.spread(inputs, calibrated, difficulty) * widen
+            deviation = self.fitted.spread(inputs, calibrated, difficulty) * widen
         low, high = np.clip((value - half, value + half), *self._bounds())
         return Predictions(
             names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit,
-            spread,
+            deviation,
         )  # fmt: skip
 
     def _scores(
@@ -309,7 +319,7 @@ class Predictor:
 
     def __call__(self, networks: Any, *, pool: PoolChoice = "auto", measured: Measured = None) -> FloatArray:
         """`[m]` scores, higher is better."""
-        return self.predict(networks, pool=pool, measured=measured).scores
+        return self.predict(networks, pool=pool, measured=measured, spread=False).scores
 
     def score(self, networks: Any, scores: Any) -> float:
         """Kendall tau between forecasts and `scores` (the default metric of scikit-learn's model selection).

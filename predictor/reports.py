@@ -157,7 +157,7 @@ def operation_importance(
     rng = np.random.default_rng(seed)
 
     def tau(rows: NDArray[np.float32]) -> float:
-        return kendall_tau(truth, predictor.predict_features(rows, graphs, graphs.names).scores)
+        return kendall_tau(truth, predictor.predict_features(rows, graphs, graphs.names, spread=False).scores)
 
     whole, falls = tau(features), {}
     for operation, columns in _columns().items():
