@@ -1,7 +1,7 @@
 """What each part of ranking unseen pools is worth: leave one family out, take one part away, Spearman.
 
     python -m benchmarks.ablation --parts features measured --seeds 0 1 2
-    python -m benchmarks.ablation --parts encoders --seeds 0 --spaces nasbench201 nasbench101 transnas101-micro
+    python -m benchmarks.ablation --parts encoders text --seeds 0 --spaces nasbench201 nasbench101 transnas101-micro
 
 Writes results/ablation.csv (`--output`). Families, pools and networks are those of `benchmarks.transfer`, and so are
 the graph encoders, which are read from `--encoders` or trained there. Parts:
@@ -11,9 +11,10 @@ the graph encoders, which are read from `--encoders` or trained there. Parts:
   of the spread in the pool, and in units of the spread over all sources (no conditioning on the pool but its mean).
 - *measured*: the same with measured proxies on stand-ins; without them, one committee for all pools, proxies that all
   have the votes which proxies have on average, and those alone.
-- *encoders*: where wiring varies; graph and text encoders, alone and in the prior of the full ranker, with one head or
-  one for each fuzzy cluster, both (mean of their standardised scores). `--members` encoders of each kind, and all three
-  of the graph encoders. What the pretraining objectives teach is in results/pretraining_objectives.csv.
+- *encoders*: where wiring varies; graph encoders alone and in the prior of the full ranker, with one head or one for
+  each fuzzy cluster, `--members` of each kind and all three of the first. What the pretraining objectives teach is in
+  results/pretraining_objectives.csv.
+- *text*: as many text encoders, and both (mean of their standardised scores).
 
 Finished pools stay in the CSV; `--again` does the parts asked for anew. `--show` only prints the table: the mean over
 pools of the median over seeds, the change where wiring, resolution and sizes vary, the greatest loss and gain in a
@@ -61,8 +62,8 @@ from benchmarks.measured_networks import thoroughly_measured
 from benchmarks.transfer import TASKS, all_pools, graph_ranker, ranked_pools, sources
 
 RESULT = Path(__file__).parent / "results" / "ablation.csv"
-PARTS = ("features", "measured", "encoders")
-FULL = {"features": "full", "measured": "full", "encoders": "features alone"}
+PARTS = ("features", "measured", "encoders", "text")
+FULL = {"features": "full", "measured": "full", "encoders": "features alone", "text": "features alone"}
 """What the parts of each kind are compared with."""
 CLUSTERS = 4
 TEXT_STEPS = 160
@@ -159,16 +160,21 @@ def stand_ins(space: str, task: str, benchmark: Benchmark) -> tuple[NDArray[np.i
     return np.zeros(0, np.int64), {}
 
 
-def encoder_scores(family: str, seed: int, members: int, folder: Path) -> dict[str, Callable[[GraphBatch], FloatArray]]:
+def encoder_scores(
+    part: str, family: str, seed: int, members: int, folder: Path
+) -> dict[str, Callable[[GraphBatch], FloatArray]]:
     """Encoder -> how it ranks a pool, all trained without a family."""
     three = graph_ranker([family], seed, folder)
-    fuzzy = graph_ranker([family], seed, folder / "fuzzy", GraphTraining(members=members, clusters=CLUSTERS))
+    few = replace(three, members=three.members[:members])
+    if part == "encoders":
+        fuzzy = graph_ranker([family], seed, folder / "fuzzy", GraphTraining(members=members, clusters=CLUSTERS))
+        whole = {f"graph, all {len(three.members)}": three.scores}
+        return {**whole, "graph": few.scores, "graph, fuzzy heads": fuzzy.scores}
     pools = [pool for pool in all_pools(seed) if pool.family != family]
     text = train_text_ranker(pools, TextTraining(members=members, steps=TEXT_STEPS), seed=seed)
-    few = replace(three, members=three.members[:members])
     return {
-        f"graph, all {len(three.members)}": three.scores, "graph": few.scores, "graph, fuzzy heads": fuzzy.scores,
-        "text": text.scores, "both": lambda graphs: standardised(few.scores(graphs) + text.scores(graphs)),
+        "graph": few.scores, "text": text.scores,
+        "both": lambda graphs: standardised(few.scores(graphs) + text.scores(graphs)),
     }  # fmt: skip
 
 
@@ -180,7 +186,7 @@ def one_family(
     known = {name: pair for name, pair in sources(seed).items() if family_of(name) != family}
     ways = rankings(known) if part == "features" else {}
     ranker = PoolRanker.fit(known)
-    encoders = encoder_scores(family, seed, members, folder) if part == "encoders" else {}
+    encoders = encoder_scores(part, family, seed, members, folder) if part in ("encoders", "text") else {}
     records = []
     kept: dict[tuple[str, ...], tuple[str, dict[str, FloatArray]]] = {}  # tasks of the same networks are ranked once
     for space, task, benchmark, rows in ranked_pools(spaces, seed, networks):

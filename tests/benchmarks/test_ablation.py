@@ -114,7 +114,13 @@ def test_encoders_learn_without_the_family(monkeypatch: pytest.MonkeyPatch, tmp_
             given, replace(config, encoder=TextEncoderConfig(16, 1, 2, 16), steps=2, networks=8), seed=seed
         ),
     )
-    found = {name: way(pools[2].graphs) for name, way in ablation.encoder_scores("mini-cells", 0, 1, tmp_path).items()}
+    given = pools[2].graphs
+    found = {
+        name: way(given)
+        for part in ("encoders", "text")
+        for name, way in ablation.encoder_scores(part, "mini-cells", 0, 1, tmp_path).items()
+    }
+    assert set(found) == {"graph, all 3", "graph", "graph, fuzzy heads", "text", "both"}
     both = standardised(standardised(found["graph"]) + found["text"])
     np.testing.assert_allclose(found["both"], both, atol=1e-9)
     for folder, members in ((tmp_path, 3), (tmp_path / "fuzzy", 1)):
