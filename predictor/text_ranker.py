@@ -30,9 +30,9 @@ class TextTraining(PoolTraining):
     """How an ensemble of text encoders is trained."""
 
     encoder: TextEncoderConfig = field(
-        default_factory=lambda: TextEncoderConfig(width=48, layers=3, heads=4, inner_width=96)
+        default_factory=lambda: TextEncoderConfig(width=48, layers=3, heads=4, inner_width=96, dropout=0.0)
     )
-    """Of the size of the graph encoders."""
+    """Of the size of the graph encoders; attention with dropout would take three times as long."""
     max_length: int = 256
     """Longest text; the networks of a handful are padded to the longest of them."""
 
