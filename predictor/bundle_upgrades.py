@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from archcast.encoders.variation import KINDS
+
 Arrays = dict[str, NDArray[Any]]
 
 OLDEST: Final = 2
@@ -16,9 +18,9 @@ _NORMAL_90: Final = 1.645  # half-width of a 90 % interval in standard deviation
 def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Config and arrays of the schema they have, as schema 3 has them.
 
-    Schema 3 added metrics of the Gaussian process, the kernel prior, the scale of the spread, and the cross-validated
-    agreement. Of a bundle of schema 2, the process has one metric of equal weights, the spread follows from the
-    intervals, and the agreement is not known.
+    Schema 3 added metrics of the Gaussian process, the kernel prior, the scale of the spread, the cross-validated
+    agreement, and what varies in a pool. Of a bundle of schema 2, the process has one metric of equal weights, the
+    spread follows from the intervals, the agreement is not known, and its pools count as pools of sizes.
     """
     if config.get("schema_version") != OLDEST:
         return config, arrays
@@ -29,4 +31,7 @@ def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arr
     if "factor" in arrays:
         arrays["error_scale.factor"] = np.asarray(arrays["factor"] / _NORMAL_90)
         arrays["error_scale.share"] = np.asarray(0.0)
+    for pool in ("prior_pool", "ranker.reference"):
+        if f"{pool}.rows" in arrays:
+            arrays[f"{pool}.variation"] = np.eye(len(KINDS))[KINDS.index("size")]
     return config, arrays

@@ -450,6 +450,7 @@ def test_a_bundle_of_schema_2_is_read(bundle: Path, fitted: Predictor, unseen: S
     old = {
         name: array for name, array in arrays.items()
         if not name.startswith(("error_scale.", "ard.", "ridge.")) and name not in ("gp.relevance", "gp.metric")
+        and not name.endswith(".variation")
     }  # fmt: skip
     (bundle / "config.json").write_text(json.dumps(config))
     save_file(old, bundle / "model.safetensors")
@@ -459,3 +460,11 @@ def test_a_bundle_of_schema_2_is_read(bundle: Path, fitted: Predictor, unseen: S
     np.testing.assert_allclose(again(unseen.graphs), fitted.fitted.blend.heads["gp"].predict(inputs), atol=1e-5)
     assert again.cross_validated is None
     assert (again.predict(unseen.graphs).spread > 0).all()
+
+
+def test_pools_of_schema_2_count_as_pools_of_sizes() -> None:
+    arrays = {"ranker.reference.rows": np.zeros((4, 3), np.float32), "ranker.reference.amplitude": np.zeros(3)}
+    config, upgraded = upgrade({"schema_version": 2}, arrays)
+    assert config["schema_version"] == 3
+    np.testing.assert_array_equal(upgraded["ranker.reference.variation"], [0, 0, 1])
+    assert "prior_pool.variation" not in upgraded
