@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from archcast.errors import BundleError, NotFittedError, StorageError, UnknownNameError
 from archcast.predictor import bundle as bundles
+from archcast.predictor.bundle_upgrades import upgrade
 from archcast.predictor.predictor import Predictor
 
 from .conftest import Sample
