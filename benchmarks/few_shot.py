@@ -146,20 +146,19 @@ def _without(benchmark: Benchmark, rows: NDArray[np.int64], train: NDArray[np.in
     return kendall_tau(truth, Predictor().fit(graphs.take(train), truth[train], seed=seed)(graphs))
 
 
-def ceiling(space: str, task: str) -> float:
+def ceiling(space: str, task: str, metric: str) -> float:
     """Kendall tau between two training runs of the same networks; NaN where each was trained once."""
     table = pd.read_csv(CEILINGS)
-    found = table[(table.benchmark == space) & (table.task == task)].dropna(subset="ceiling")
-    longest = found[found.epochs == found.epochs.max()]
-    own = longest[longest.kind == load_benchmark(space, task).kind]
-    return float(own.ceiling.iloc[0]) if len(own) else float("nan")
+    kind = "val" if metric.startswith("validation") else "test"
+    found = table[(table.benchmark == space) & (table.task == task) & (table.kind == kind)].dropna(subset="ceiling")
+    return float(found.loc[found.epochs.idxmax(), "ceiling"]) if len(found) else float("nan")
 
 
 def summary(table: pd.DataFrame) -> None:
     """Print mean and deviation of Kendall tau over seeds, with the reference, the ceiling and the time of a run."""
     own = table[(table.method == METHOD) & table.subset.isin([SUBSETS[0], "measured networks"])]
     for (space, task, size, start), rows in own.groupby(["benchmark", "task", "labels", "start"], sort=False):
-        tau, top = rows.tau, ceiling(str(space), str(task))
+        tau, top = rows.tau, ceiling(str(space), str(task), str(rows.metric.iloc[0]))
         without = "" if start != "measured" else f"; without {rows.without_measurements.mean():.3f}"
         print(
             f"{space} {task} {size} labels, {start}: tau {tau.mean():.3f} +- {tau.std():.3f} over {len(tau)} seeds, "

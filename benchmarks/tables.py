@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.few_shot import REFERENCE
+from benchmarks.few_shot import REFERENCE, ceiling
 from benchmarks.heads_tables import heads_cells, heads_coverage, heads_others, losses_table
 from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
 from benchmarks.zero_shot import TARGET
@@ -25,6 +25,9 @@ NAMES = {
     "nasbench201": "NAS-Bench-201 (C10)", "nasbench101": "NAS-Bench-101 (23,142 cells)",
     "nas-bench-macro": "NAS-Bench-Macro", "nats-sss": "NATS-Bench size",
 }  # fmt: skip
+
+
+SHORT_TASKS = {"cifar10": "C10", "cifar100": "C100", "imagenet16-120": "IN16"}
 
 
 def main() -> int:
@@ -54,20 +57,30 @@ def filled(text: str, sections: Mapping[str, Callable[[], str]]) -> str:
 
 
 def few_shot() -> str:
+    """A line per space and number of labels: mean and deviation over seeds, alone and with what other spaces know."""
     table = pd.read_csv(RESULTS / "few_shot.csv")
     lines = [
-        "| space | labels | archcast | reference | without isomorphs | #params | MACs |",
-        "|---|---|---|---|---|---|---|",
+        "| space | labels | from the labels alone | with other spaces | share of the ceiling | without isomorphs "
+        "| with proxies (without) | reference | #params | MACs | s a run |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for space, sizes in REFERENCE.items():
-        for size, reference in sizes.items():
-            rows = table[(table.benchmark == space) & (table.labels == size)]
-            whole = rows[rows.subset == "whole space"]
-            clean = rows[(rows.subset == "without isomorphs") & (rows.method == "archcast")].tau
-            lines.append(
-                f"| {NAMES[space]} | {size} | {_spread(whole[whole.method == 'archcast'].tau)} | {_short(reference)} "
-                f"| {_short(clean.median())} | {_baselines(whole, 'tau', rank_mean=False)} |"
-            )
+    for (space, task, size), rows in table.groupby(["benchmark", "task", "labels"], sort=False):
+        own, whole = rows[rows.method == "archcast"], rows[rows.subset == "whole space"]
+        tau = {start: own[(own.start == start) & (own.subset == "whole space")].tau for start in ("alone", "left out")}
+        clean = own[(own.start == "left out") & (own.subset == "without isomorphs")].tau
+        measured = own[own.subset == "measured networks"]
+        top = ceiling(str(space), str(task), str(rows.metric.iloc[0]))
+        best = max(tau.values(), key=lambda values: values.mean() if len(values) else -1)
+        known = REFERENCE[str(space)].get(int(size)) if task == "cifar10" else None
+        proxies = "-" if measured.empty else (
+            f"{_deviation(measured.tau)} ({_short(measured.without_measurements.mean())})"
+        )  # fmt: skip
+        lines.append(
+            f"| {NAMES[str(space)].replace('C10', SHORT_TASKS[str(task)])} | {size} | {_deviation(tau['alone'])} "
+            f"| {_deviation(tau['left out'])} | {'-' if top != top else f'{100 * best.mean() / top:.0f} %'} "
+            f"| {_short(clean.mean()) if len(clean) else '-'} | {proxies} | {_short(known) if known else '-'} "
+            f"| {_baselines(whole, 'tau', rank_mean=False)} | {own.seconds.median():.0f} |"
+        )
     return "\n".join(lines)
 
 
@@ -198,6 +211,12 @@ def _spread(values: pd.Series[float]) -> str:
     if len(values) == 1:
         return f"**{_short(values.iloc[0])}**"
     return f"**{_short(values.median())}** [{_short(values.min())}, {_short(values.max())}]"
+
+
+def _deviation(values: pd.Series[float]) -> str:
+    if values.empty:
+        return "-"
+    return f"**{_short(values.mean())}**" + (f" +- {_short(values.std())}" if len(values) > 1 else "")
 
 
 def _percent(values: pd.Series[float]) -> str:
