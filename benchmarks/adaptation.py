@@ -3,8 +3,9 @@
     python -m benchmarks.adaptation [--labels 20 50] [--seeds 0 1 2] [--pools nasbench201 ...]
 
 The networks are those of measurements/POOL.parquet that were measured most thoroughly (up to 2,000): `labels` of them
-are drawn, the others are ranked. *pretrained* adds the score of the ranker, fitted to the other spaces, as an input;
-*measured* adds the proxies; *zero-shot* is the ranker without labels. Writes results/adaptation.csv.
+are drawn, the others are ranked. *pretrained* adds what other spaces know: the score of the ranker as an input, and the
+kernel prior of all other families; *measured* adds the proxies; *zero-shot* is the ranker on features without labels.
+Writes results/adaptation.csv.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from tqdm import tqdm
 
 from archcast.datasets.benchmark import load_benchmark
 from archcast.predictor.predictor import Predictor
-from archcast.predictor.pretraining import TASK, Sources, labelled_sources
+from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources
 from archcast.predictor.ranker import PoolRanker
+from benchmarks.few_shot import prior_without
 from benchmarks.measured_networks import thoroughly_measured
 
 OUTPUT = Path(__file__).parent / "results" / "adaptation.csv"
@@ -68,7 +70,8 @@ def pool_lines(name: str, sources: Sources, sizes: list[int], seeds: list[int]) 
             found = {"zero-shot": zero_shot(graphs.take(test))}
             for start in STARTS:
                 predictor = Predictor()
-                predictor.ranker = ranker if "pretrained" in start else None
+                if "pretrained" in start:
+                    predictor.ranker, predictor.kernel_prior = ranker, prior_without(family_of(space))
                 known, asked = (
                     {proxy: values[part] for proxy, values in columns.items()} if "measured" in start else None
                     for part in (train, test)

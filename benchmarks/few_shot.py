@@ -98,7 +98,7 @@ def _lines(space: str, task: str, size: int, seed: int, start: str) -> list[dict
     if start == "measured":
         lines = [_measured(benchmark, size, seed)]
     else:
-        prior = None if start == "alone" else _prior(family_of(space) if start == "left out" else "")
+        prior = None if start == "alone" else prior_without(family_of(space) if start == "left out" else "")
         results = few_shot(benchmark, [size], [seed], lambda: _predictor(prior), resamples=0, progress=False)
         lines = [result.to_record() for result in results if start == "alone" or result.method == METHOD]
     return [{**line, "start": start, "seconds": monotonic() - started} for line in lines]
@@ -116,7 +116,8 @@ def _families() -> dict[str, list[tuple[NDArray[np.float32], NDArray[np.float64]
 
 
 @cache
-def _prior(left_out: str) -> KernelPrior:
+def prior_without(left_out: str) -> KernelPrior:
+    """The kernel prior of all families but one; of all, where the name is empty."""
     return KernelPrior.learn({family: pools for family, pools in _families().items() if family != left_out})
 
 
