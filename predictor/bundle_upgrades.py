@@ -16,22 +16,32 @@ _NORMAL_90: Final = 1.645  # half-width of a 90 % interval in standard deviation
 
 
 def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-    """Config and arrays of the schema they have, as schema 3 has them.
+    """Config and arrays of the schema they have, as schema 4 has them. What is there already stays."""
+    arrays = dict(arrays)
+    if config.get("schema_version") == 2:
+        config = {**config, "schema_version": 3}
+        _variation_of_pools(arrays)
+    if config.get("schema_version") == 3:
+        config = {"kernel_prior": None, "agreement": None, "heads": {}, **config, "schema_version": 4}
+        _metrics_and_spread(arrays)
+    return config, arrays
 
-    Schema 3 added metrics of the Gaussian process, the kernel prior, the scale of the spread, the cross-validated
-    agreement, and what varies in a pool. Of a bundle of schema 2, the process has one metric of equal weights, the
-    spread follows from the intervals, the agreement is not known, and its pools count as pools of sizes.
-    """
-    if config.get("schema_version") != OLDEST:
-        return config, arrays
-    config, arrays = {**config, "schema_version": 3, "kernel_prior": None, "agreement": None, "heads": {}}, dict(arrays)
-    if "gp.columns" in arrays:
-        arrays["gp.relevance"] = np.ones((1, len(arrays["gp.columns"])))
-        arrays["gp.metric"] = np.zeros(arrays.get("gp.lengths", np.zeros(0)).shape)
-    if "factor" in arrays:
-        arrays["error_scale.factor"] = np.asarray(arrays["factor"] / _NORMAL_90)
-        arrays["error_scale.share"] = np.asarray(0.0)
+
+def _variation_of_pools(arrays: Arrays) -> None:
+    """Schema 3 added what varies in a pool. Older pools count as pools of sizes."""
     for pool in ("prior_pool", "ranker.reference"):
         if f"{pool}.rows" in arrays:
-            arrays[f"{pool}.variation"] = np.eye(len(KINDS))[KINDS.index("size")]
-    return config, arrays
+            arrays.setdefault(f"{pool}.variation", np.eye(len(KINDS))[KINDS.index("size")])
+
+
+def _metrics_and_spread(arrays: Arrays) -> None:
+    """Schema 4 added metrics of the Gaussian process, the kernel prior, the spread and the cross-validated agreement.
+
+    An older process has one metric of equal weights, the spread follows from the intervals, the agreement is not known.
+    """
+    if "gp.columns" in arrays:
+        arrays.setdefault("gp.relevance", np.ones((1, len(arrays["gp.columns"]))))
+        arrays.setdefault("gp.metric", np.zeros(arrays.get("gp.lengths", np.zeros(0)).shape))
+    if "factor" in arrays and "error_scale.factor" not in arrays:
+        arrays["error_scale.factor"] = np.asarray(arrays["factor"] / _NORMAL_90)
+        arrays["error_scale.share"] = np.asarray(0.0)
