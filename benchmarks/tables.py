@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.adaptation import STARTS
 from benchmarks.few_shot import REFERENCE, ceiling
 from benchmarks.heads_tables import heads_cells, heads_coverage, heads_others, losses_table
 from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
-from benchmarks.zero_shot import TARGET
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -84,16 +84,6 @@ def few_shot() -> str:
     return "\n".join(lines)
 
 
-def zero_shot() -> str:
-    table = pd.read_csv(RESULTS / "zero_shot.csv")
-    lines = ["| held-out space | archcast | aim | #params | MACs | mean rank of both |", "|---|---|---|---|---|---|"]
-    for space, target in TARGET.items():
-        rows = table[table.benchmark == space]
-        own = _spread(rows[rows.method == "archcast"].rho)
-        lines.append(f"| {NAMES[space]} | {own} | {_short(target)} | {_baselines(rows, 'rho', rank_mean=True)} |")
-    return "\n".join(lines)
-
-
 def transfer() -> str:
     """A line per unseen pool, with the baselines that measure nothing and the best aggregate of the same proxies."""
     table = pd.read_csv(RESULTS / "transfer.csv")
@@ -122,16 +112,16 @@ def transfer() -> str:
 
 
 def adaptation() -> str:
-    """A line per space: a few labels, with and without proxies."""
+    """A line per space: a few labels, with and without what other spaces know and proxies; medians over seeds."""
     table = pd.read_csv(RESULTS / "adaptation.csv")
     sizes = sorted(table.labels.unique())
-    heads = [f"{size} labels | {size} labels and proxies" for size in sizes]
-    lines = [f"| measured networks of | no label | {' | '.join(heads)} |", "|---" * (2 + 2 * len(sizes)) + "|"]
+    heads = [f"{size} labels | and other spaces | and proxies | and both" for size in sizes]
+    lines = [f"| measured networks of | no label | {' | '.join(heads)} |", "|---" * (2 + 4 * len(sizes)) + "|"]
     for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
         cells = [_short(rows[rows.start == "zero-shot"].spearman.median())]
         for size in sizes:
             found = rows[rows.labels == size]
-            cells += [_spread(found[found.start == start].spearman) for start in ("labels", "measured")]
+            cells += [_short(found[found.start == start].spearman.median()) for start in STARTS]
         lines.append(f"| {pool}, {task} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -236,7 +226,6 @@ def _short(value: float) -> str:
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
         "few-shot": few_shot,
-        "zero-shot": zero_shot,
         "transfer": transfer,
         "adaptation": adaptation,
         "coverage": coverage,
