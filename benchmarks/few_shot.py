@@ -152,7 +152,7 @@ def ceiling(space: str, task: str, metric: str) -> float:
     table = pd.read_csv(CEILINGS)
     kind = "val" if metric.startswith("validation") else "test"
     found = table[(table.benchmark == space) & (table.task == task) & (table.kind == kind)].dropna(subset="ceiling")
-    return float(found.loc[found.epochs.idxmax(), "ceiling"]) if len(found) else float("nan")
+    return float(found.sort_values("epochs").ceiling.iloc[-1]) if len(found) else float("nan")
 
 
 def summary(table: pd.DataFrame) -> None:

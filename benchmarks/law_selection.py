@@ -103,7 +103,8 @@ def border(pools: list[LabelledPool]) -> float:
 def lines_of(pools: list[LabelledPool], family: str, seed: int, most: int) -> list[dict[str, object]]:
     """The family ranked by what the others chose."""
     known = [pool for pool in pools if pool.family != family]
-    middle, wiring, lines = border(known), KINDS.index("wiring"), []
+    middle, wiring = border(known), KINDS.index("wiring")
+    lines: list[dict[str, object]] = []
     kind_of = {
         id(pool): wiring if pool.wiring > middle else pool.kind if pool.kind != wiring else KINDS.index("size")
         for pool in pools

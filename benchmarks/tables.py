@@ -71,7 +71,7 @@ def few_shot() -> str:
         measured = own[own.subset == "measured networks"]
         top = ceiling(str(space), str(task), str(rows.metric.iloc[0]))
         best = max(tau.values(), key=lambda values: values.mean() if len(values) else -1)
-        known = REFERENCE[str(space)].get(int(size)) if task == "cifar10" else None
+        known = REFERENCE[str(space)].get(int(str(size))) if task == "cifar10" else None
         proxies = "-" if measured.empty else (
             f"{_deviation(measured.tau)} ({_short(measured.without_measurements.mean())})"
         )  # fmt: skip

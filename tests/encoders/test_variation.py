@@ -11,10 +11,10 @@ from archcast.encoders.pool import Pool
 from archcast.encoders.variation import COLUMNS, KINDS, variation
 
 
-def columns(layers: list[float], longest: list[float], side: list[float], stage: int = 0) -> dict[str, np.ndarray]:
-    """Networks whose layers all stand in one stage."""
+def columns(layers: list[float], longest: list[float], side: list[float]) -> dict[str, np.ndarray]:
+    """Networks whose layers all stand in the first stage."""
     found = {name: np.zeros(len(layers)) for name in COLUMNS}
-    found["total/count_weighted"] = found[f"stage{stage}/weighted"] = np.asarray(layers, float)
+    found["total/count_weighted"] = found["stage0/weighted"] = np.asarray(layers, float)
     found["path/longest weighted"], found["total/input_side"] = np.asarray(longest, float), np.asarray(side, float)
     return found
 

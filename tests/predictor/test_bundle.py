@@ -465,7 +465,10 @@ def test_a_bundle_of_an_older_schema_is_read(bundle: Path, fitted: Predictor, un
 
 
 def test_pools_of_schema_2_count_as_pools_of_sizes() -> None:
-    arrays = {"ranker.reference.rows": np.zeros((4, 3), np.float32), "ranker.reference.amplitude": np.zeros(3)}
+    arrays: dict[str, np.ndarray] = {
+        "ranker.reference.rows": np.zeros((4, 3), np.float32),
+        "ranker.reference.amplitude": np.zeros(3),
+    }
     config, upgraded = upgrade({"schema_version": 2}, arrays)
     assert config["schema_version"] == bundles.SCHEMA_VERSION
     np.testing.assert_array_equal(upgraded["ranker.reference.variation"], [0, 0, 1])
