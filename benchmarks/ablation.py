@@ -89,8 +89,13 @@ def rankings(known: Sources) -> dict[str, Ranking]:
             features, replace(Pool.of(features), variation=even)
         ),
     }
-    for name in known:
-        others = PoolRanker.fit({other: pair for other, pair in known.items() if other != name})
+    for place, name in enumerate(known):
+        others = replace(
+            ranker,
+            names=tuple(np.delete(ranker.names, place)),
+            weights=np.delete(ranker.weights, place, axis=0),
+            amplitudes=np.delete(ranker.amplitudes, place, axis=0),
+        )
         found[f"without the expert of {name}"] = partial(_ranked, others)
     for name, relative in conditionings(known).items():
         with _relative(relative):
@@ -188,15 +193,13 @@ def one_family(
     ranker = PoolRanker.fit(known)
     encoders = encoder_scores(part, family, seed, members, folder) if part in ("encoders", "text") else {}
     records = []
-    kept: dict[tuple[str, ...], tuple[str, dict[str, FloatArray]]] = {}  # tasks of the same networks are ranked once
     for space, task, benchmark, rows in ranked_pools(spaces, seed, networks):
         given: dict[str, FloatArray] = {}
         if part == "measured":
             rows, given = stand_ins(space, task, benchmark)
-        key = (space, *(benchmark.specs[row] for row in rows))
-        if len(rows) and key not in kept:
-            kept[key] = ranked(benchmark.graphs(rows), ranker, ways, given, encoders)
-        varies, scores = kept.get(key, ("", {}))
+            if not given:
+                continue
+        varies, scores = ranked(benchmark.graphs(rows), ranker, ways, given, encoders)
         for name, values in scores.items():
             records.append({
                 "kind": part, "space": space, "task": task, "seed": seed, "networks": len(rows),
