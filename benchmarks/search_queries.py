@@ -3,10 +3,10 @@
     python -m benchmarks.search_queries [--strategies guided weaknas ...] [--runs 20]
 
 A run asks for batches (five for `guided`, ten for the others) and is told the table's score, until it meets the best
-network of the table or its cap (1,500 queries for strategies without a model, 200 for the others). Isomorphic cells are one network, the first of them
-in the table, for every strategy. `guided` starts from a ranker that has learnt from the other labelled spaces only: the
-searched one is left out. `lightgbm` is a plain loop for comparison: 20 random cells, then batches of ten by LightGBM on
-path features over the whole space.
+network of the table or its cap (1,500 queries for strategies without a model, 200 for the others). Isomorphic cells are
+one network, the first of them in the table, for every strategy. `guided` starts from a ranker that has learnt from the
+other labelled spaces only: the searched one is left out. `lightgbm` is a plain loop for comparison: 20 random networks,
+then batches of ten by LightGBM on path features over the whole space.
 
 Tables: NAS-Bench-201, the validation accuracy after 200 epochs (mean of the training runs, the labels that come by pip)
 and the test accuracy after 12; NAS-Bench-Macro and the 23,142 cells of NAS-Bench-101, test. Writes one row per run to

@@ -51,24 +51,21 @@ def by_bound(
         spread *= _shrunk(_distance(rows, rows[best]))
 
 
-def by_hypervolume(means: FloatArray, bounds: FloatArray, values: FloatArray, count: int) -> Iterator[int]:
-    """Rows whose `bounds` `[m, K]` add most to the hypervolume of the measured `values` `[n, K]`.
+def by_hypervolume(
+    means: FloatArray, bounds: FloatArray, values: FloatArray, reference: FloatArray, count: int
+) -> Iterator[int]:
+    """Rows whose `bounds` `[m, K]` add most to the hypervolume of the measured `values` `[n, K]` above `reference`.
 
-    Each row taken joins the front with its `means`. The reference point lies a tenth of the range below the worst
-    measured values. More is better everywhere.
+    Each row taken joins the front with its `means`. More is better everywhere; all columns should be of one scale.
     """
-    low, high = values.min(axis=0), values.max(axis=0)
-    scale = np.where(high > low, high - low, 1.0)
-    front, means, bounds = (values - low) / scale, (means - low) / scale, (bounds - low) / scale
-    reference = np.full(values.shape[1], -0.1)
-    free = np.ones(len(means), dtype=bool)
+    front, free = values, np.ones(len(means), dtype=bool)
     for _ in range(min(count, len(means))):
         rows = np.flatnonzero(free)
         if bounds.shape[1] > 2 and len(rows) > _SHORT_LIST:  # one hypervolume each would take too long
             rows = rows[np.argsort(-_promise(bounds[rows], front), kind="stable")[:_SHORT_LIST]]
         won = gains(bounds[rows], front, reference)
-        if won.max() <= 0:  # nothing adds: the closest to the front
-            won = -np.abs(bounds[rows] - front[is_efficient(front)].mean(axis=0)).sum(axis=1)
+        if won.max() <= 0:
+            won = _promise(bounds[rows], front)
         best = int(rows[won.argmax()])
         yield best
         free[best] = False
@@ -94,8 +91,7 @@ def _shrunk(distance: FloatArray) -> FloatArray:
 
 def _promise(bounds: FloatArray, front: FloatArray) -> FloatArray:
     """`[m]` smallest lead over any architecture of the front in its best objective: positive if none dominates."""
-    best = front[is_efficient(front)]
     lead = np.full(len(bounds), np.inf)
-    for point in best:
+    for point in front[is_efficient(front)] if len(front) else ():
         lead = np.minimum(lead, (bounds - point).max(axis=1))
     return lead

@@ -104,16 +104,27 @@ class SQLiteJournal:
         return accepted
 
     def finish(self, trial: Trial) -> bool:
+        return bool(self.finish_all([trial]))
+
+    def finish_all(self, trials: Sequence[Trial]) -> int:
+        """`finish` for many trials in one transaction; returns how many were pending."""
         with self._writing() as connection:
-            done = connection.exec_driver_sql(
-                "UPDATE trials SET state = ?, scores = ?, reason = ?, seconds = ?, version = ? "
-                "WHERE number = ? AND state = 'pending'",
-                (
-                    trial.state, json.dumps(trial.scores), trial.reason, _number(trial.seconds),
-                    self._next_version(connection), trial.number,
-                ),
-            )  # fmt: skip
-        return bool(done.rowcount)
+            version = self._next_version(connection)
+            return sum(
+                connection.exec_driver_sql(
+                    "UPDATE trials SET state = ?, scores = ?, reason = ?, seconds = ?, version = ? "
+                    "WHERE number = ? AND state = 'pending'",
+                    (
+                        trial.state,
+                        json.dumps(trial.scores),
+                        trial.reason,
+                        _number(trial.seconds),
+                        version,
+                        trial.number,
+                    ),
+                ).rowcount
+                for trial in trials
+            )
 
     def claim(self) -> list[Trial]:
         claimed = []

