@@ -27,6 +27,7 @@ NAMES = {
 }  # fmt: skip
 
 
+BASELINES = {"gennape": "GENNAPE", "k-gnn": "k-GNN", "onnx-net": "ONNX-Net"}
 SHORT_TASKS = {"cifar10": "C10", "cifar100": "C100", "imagenet16-120": "IN16"}
 
 
@@ -108,6 +109,28 @@ def transfer() -> str:
             aggregate = "-" if best is None else f"{_short(found[best].iloc[0])} ({best[11:].removesuffix(mark)})"
             line = f"| {own} | {sharper} | {others}" if not mark else f"| | {sharper} | | |"
             lines.append(f"| {pool}, {task}{note} {line} | {aggregate} |")
+    return "\n".join(lines)
+
+
+def baselines() -> str:
+    """Learnt rankers trained on the same four spaces, each at its largest budget, beside archcast without graphs."""
+    table = pd.read_csv(RESULTS / "baselines_zero_shot.csv").rename(columns={"method": "of"})
+    own = pd.read_csv(RESULTS / "transfer.csv")
+    own = own[(own.method == "features") & (own.seed == 0)].set_index(["pool", "task"]).spearman
+    table = table[table.of.isin(BASELINES)].sort_values("steps")
+    lines = [
+        f"| pool | archcast, features alone | {' | '.join(BASELINES.values())} | #params | MACs |",
+        "|---" * (4 + len(BASELINES)) + "|",
+    ]
+    sizes = pd.read_csv(RESULTS / "baselines_zero_shot.csv")
+    for (pool, task), rows in table.groupby(["pool", "task"], sort=False):
+        cells = [
+            "-" if found.empty else f"{_short(found.spearman.iloc[-1])} ({found.steps.iloc[-1]:,})"
+            for found in (rows[rows.of == name] for name in BASELINES)
+        ]
+        plain = sizes[(sizes.pool == pool) & (sizes.task == task)]
+        cells += [_short(plain[plain.method == name].spearman.iloc[0]) for name in ("#params", "MACs")]
+        lines.append(f"| {pool}, {task} | **{_short(own[pool, task])}** | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -227,6 +250,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
         "few-shot": few_shot,
         "transfer": transfer,
+        "baselines": baselines,
         "adaptation": adaptation,
         "coverage": coverage,
         "capture": capture,
