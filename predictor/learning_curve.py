@@ -4,7 +4,7 @@ The labels at hand are split into nested sub-samples, each of which is judged by
 means goes a power law (Hestness et al., "Deep learning scaling is predictable,
 empirically", 2017),
 
-    tau(n) = ceiling - scale n^-rate,   0 <= ceiling <= 1
+    tau(n) = ceiling - scale n^-rate,   ceiling <= 1
 
 fitted by least squares weighted with the number of networks behind each figure. How sure that is follows from refits to
 points drawn around the measured ones, so a forecast far beyond the labels has a wide interval, as it should.
@@ -46,17 +46,22 @@ class PowerLaw:
 
     @classmethod
     def fit(cls, labels: FloatArray, taus: FloatArray, deviations: FloatArray) -> PowerLaw:
-        """Weighted least squares; rates of a grid, the rest in closed form within 0 <= ceiling <= 1, scale >= 0."""
-        from scipy.optimize import lsq_linear
-
-        weights = 1 / np.maximum(deviations, 1e-6)
-        best, found = np.inf, cls(float(taus.mean()), 0.0, 1.0)
-        for rate in np.linspace(0.1, 2.0, 39):
-            columns = np.column_stack([np.ones(len(labels)), -(labels**-rate)]) * weights[:, None]
-            solved = lsq_linear(columns, taus * weights, bounds=([-1, 0], [1, np.inf]))
-            if solved.cost < best - 1e-12:
-                best, found = float(solved.cost), cls(float(solved.x[0]), float(solved.x[1]), float(rate))
-        return found
+        """Weighted least squares over a grid of rates; the rest in closed form, within ceiling <= 1 and scale >= 0."""
+        rates = np.linspace(0.1, 2.0, 39)
+        falls = labels[None] ** -rates[:, None]
+        weights = 1 / np.maximum(deviations, 1e-6) ** 2
+        weights = weights / weights.sum()
+        middle, mean = falls @ weights, float(taus @ weights)
+        spread = (weights * (falls - middle[:, None]) ** 2).sum(axis=1)
+        scales = np.maximum(-((falls - middle[:, None]) * (taus - mean) * weights).sum(axis=1) / spread, 0)
+        ceilings = mean + scales * middle
+        # Where that asks for more than perfect agreement, the ceiling is 1 and the scale follows from it.
+        above = ceilings > 1
+        bound = np.maximum((falls * (1 - taus) * weights).sum(axis=1) / (falls**2 @ weights), 0)
+        scales, ceilings = np.where(above, bound, scales), np.where(above, 1.0, ceilings)
+        errors = (weights * (ceilings[:, None] - scales[:, None] * falls - taus) ** 2).sum(axis=1)
+        best = int(np.argmin(np.round(errors, 15)))
+        return cls(float(ceilings[best]), float(scales[best]), float(rates[best]))
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,11 @@ def test_time_that_runs_out_between_folds_leaves_no_half_head(monkeypatch: pytes
 
 
 def test_heads_are_chosen_by_name() -> None:
-    fits = {name: blending.head_named(name) for name in ("ridge", "mlp")}
+    fits = {"ridge": blending.head_named("ridge"), "gbdt": blending.head_named("gbdt")}
     learnt = fit_blend(*toy(30), alone(30), seed=0, heads=fits)
-    assert set(learnt.blend.heads) <= {"ridge", "mlp"}
+    assert set(learnt.blend.heads) <= {"ridge", "gbdt"}
+    for name in blending.FURTHER_HEADS:
+        assert blending.head_class(name).kind == name
     with pytest.raises(UnknownNameError, match=r"no head 'forest'; choose among .*gbdt"):
         blending.head_named("forest")
 
