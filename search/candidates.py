@@ -143,9 +143,12 @@ class Candidates:
 
     def pool(self, rng: np.random.Generator, parents: Sequence[str] = ()) -> Pool:
         """Candidates with features: all that are left, or `pool_size` drawn around `parents` and at random."""
-        if self.space.specs() is not None:
-            return self._left()
-        return self._drawn(rng, parents)
+        return self._left() if self._is_whole else self._drawn(rng, parents)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the space is encoded as a whole."""
+        return self.space.size <= self.space.scored_whole and self.space.specs() is not None
 
     def selection(self, specs: Sequence[str]) -> Pool | None:
         """Those of `specs` that are new and keep the limits, with features; None if there are none."""
@@ -158,7 +161,7 @@ class Candidates:
 
     def everything(self, seed: int) -> Pool:
         """What keeps the limits, proposed or not: the space, or `pool_size` random architectures of a large one."""
-        if self.space.specs() is not None:
+        if self._is_whole:
             return self._all()
         if self._sample is None or self._sample[0] != seed:
             rng = np.random.default_rng(seed)

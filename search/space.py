@@ -6,7 +6,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archcast.graphs.graph import GraphBatch
 
 ENUMERABLE = 200_000
-"""Spaces of at most so many architectures are scored whole."""
+"""Spaces of at most so many architectures are listed."""
 
 _TRIES = 20
 
@@ -26,9 +26,12 @@ class Space(ABC):
 
     Attributes:
         name: for people and for the journal, which refuses to go on with another space.
+        scored_whole: a listed space of at most so many architectures is encoded whole, once. Of a larger one each step
+            looks at a pool.
     """
 
     name: str
+    scored_whole: ClassVar[int] = ENUMERABLE
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> str:

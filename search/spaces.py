@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -133,6 +133,8 @@ class ChoiceSpace(Space):
     build: Callable[[Any], Any]
     input_shape: tuple[int, ...] | None = None
     name: str = "own"
+
+    scored_whole: ClassVar[int] = 1000  # networks have to be captured, tens of milliseconds each
 
     def __post_init__(self) -> None:
         if isinstance(self.choices, Mapping):

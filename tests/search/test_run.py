@@ -102,7 +102,7 @@ def some(name: str, size: int) -> Benchmark:
 
 
 def test_ours_finds_the_best_of_a_table() -> None:
-    """Without any predictor, among 600 networks: one of the best three, of which random search meets one in five runs."""
+    """Without any predictor: one of the best three of 600, which random search meets in one run of five."""
     bench = some("nasbench201", 600)
     result = run_search(bench, budget=40, predictor=None)
     assert result.best.scores[0] >= np.sort(bench.scores)[-3]
