@@ -9,11 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from search_space import evaluate, space
-
 import archcast
 from archcast.cli_output import note, print_table
+from archcast.search.config import load_file
 from archcast.search.progress import Progress
 from archcast.search.report import write_report
 
@@ -24,6 +22,7 @@ def main() -> None:
     parser.add_argument("--predictor", default="base", help="pretrained predictor, or none")
     parser.add_argument("--output", default="out/search.html", help="page about the search")
     options = parser.parse_args()
+    space, evaluate = load_file(Path(__file__).with_name("search_space.py"))
     with Progress(sys.stderr) as progress:
         result = archcast.run_search(
             space, evaluate, budget=options.budget, limits={"macs": 1e6}, pool=60,

@@ -42,7 +42,7 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.flatten(2).transpose(1, 2)
         query, key, value = self.qkv(self.norm(rows)).chunk(3, dim=-1)
-        mixed = self.out(nn.functional.scaled_dot_product_attention(query, key, value))
+        mixed: torch.Tensor = self.out(nn.functional.scaled_dot_product_attention(query, key, value))
         return mixed.transpose(1, 2).reshape(x.shape)
 
 
@@ -62,7 +62,8 @@ class Block(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layer(x) if self.residual else self.layer(x)
+        out: torch.Tensor = self.layer(x)
+        return x + out if self.residual else out
 
 
 def build(config: dict[str, Any]) -> nn.Module:
@@ -101,7 +102,7 @@ def evaluate(spec: str, epochs: int = EPOCHS, seed: int = 0) -> float:
         rows = order[step % (len(images) // BATCH) * BATCH :][:BATCH]
         loss = nn.functional.cross_entropy(network(images[rows]), labels[rows])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
         optimiser.step()
         schedule.step()
     network.eval()

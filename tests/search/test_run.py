@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import archcast
-from archcast.datasets.benchmark import Benchmark
+from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.datasets.spaces import get_space
 from archcast.errors import ConfigError, NotFittedError
 from archcast.predictor.predictor import Predictor
@@ -96,7 +96,7 @@ def test_a_broken_executor_is_said() -> None:
 
 def some(name: str, size: int) -> Benchmark:
     """Random networks of a benchmark."""
-    bench = archcast.load_benchmark(name)
+    bench = load_benchmark(name)
     rows = np.random.default_rng(0).permutation(len(bench))[:size]
     return replace(bench, specs=tuple(bench.specs[row] for row in rows), scores=bench.scores[rows], seeds=None)
 

@@ -14,7 +14,7 @@ from archcast.datasets.spaces import SPACES, get_space
 from archcast.errors import ConfigError, SpecError, UnknownNameError
 from archcast.search.spaces import BenchmarkSpace, ChoiceSpace, open_space
 
-CHOICES = {"width": [4, 8], "kernel": [1, 3, 5], "norm": [True, False]}
+CHOICES: dict[str, list[Any]] = {"width": [4, 8], "kernel": [1, 3, 5], "norm": [True, False]}
 
 
 def build(config: dict[str, Any]) -> Any:
