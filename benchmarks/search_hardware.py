@@ -6,7 +6,7 @@ Accuracy: CIFAR-10 validation after 200 epochs. Latency: `nasbench201_latency.pa
 HELP) in ARCHCAST_DATA. `latency measured`: a strategy learns it with the accuracy, of the networks it evaluates;
 `latency known`: it is looked up before, as an estimate would be. Hypervolumes are shares of that of the whole table's
 front, above the reference point of the table's median accuracy and highest latency. Isomorphic cells are one network.
-`guided` starts from a ranker that has not learnt from NAS-Bench-201. Writes results/search_hardware.csv, one row per
+`guided` starts from what other spaces than NAS-Bench-201 teach. Writes results/search_hardware.csv, one row per
 run, and goes on where it stopped.
 """
 
@@ -27,7 +27,7 @@ from archcast.datasets.home import find_table
 from archcast.datasets.labels_parquet import read_parquet
 from archcast.search.core import Search
 from archcast.search.pareto import hypervolume
-from benchmarks.search_queries import place, ranker_without
+from benchmarks.search_queries import place, taught_without
 
 RESULT = Path(__file__).parent / "results" / "search_hardware.csv"
 TABLE = "nasbench201 cifar10 val 200"
@@ -69,7 +69,7 @@ def run(device: str, method: str, seed: int) -> dict[str, Any]:
     search = Search(
         space, strategy=strategy, objectives=("accuracy", "-latency"), seed=seed, budget=max(BUDGETS),
         costs={"latency": table} if known else None,
-        predictor=ranker_without("nasbench201") if strategy == "guided" else None,
+        predictor=taught_without("nasbench201") if strategy == "guided" else None,
     )  # fmt: skip
     while specs := search.ask(BATCH):
         search.tell(specs, [{"accuracy": space.lookup(spec), "latency": table[spec]} for spec in specs])

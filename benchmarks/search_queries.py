@@ -4,8 +4,8 @@
 
 A run asks for batches (five for `guided`, ten for the others) and is told the table's score, until it meets the best
 network of the table or its cap (1,500 queries for strategies without a model, 200 for the others). Isomorphic cells are
-one network, the first of them in the table, for every strategy. `guided` starts from a ranker that has learnt from the
-other labelled spaces only: the searched one is left out. `lightgbm` is a plain loop for comparison: 20 random networks,
+one network, the first of them in the table, for every strategy. `guided` starts from what other labelled spaces teach;
+the searched one, and one that shares its cell, are left out. `lightgbm` is a plain loop for comparison: 20 random networks,
 then batches of ten by LightGBM on path features over the whole space.
 
 Tables: NAS-Bench-201, the validation accuracy after 200 epochs (mean of the training runs, the labels that come by pip)
@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from archcast.datasets.benchmark import Benchmark, load_benchmark
+from archcast.predictor.kernel_prior import KernelPrior
 from archcast.predictor.predictor import Predictor
-from archcast.predictor.pretraining import SPACES, labelled_sources
+from archcast.predictor.pretraining import SPACES, labelled_sources, pools_by_family, ranking_pools
 from archcast.predictor.ranker import PoolRanker
 from archcast.search.core import Search
 from archcast.search.costs import Encoded
@@ -45,6 +46,11 @@ TABLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "nas-bench-macro cifar10 test": ("nas-bench-macro", "cifar10", {}),
     "nasbench101 cifar10 test": ("nasbench101", "cifar10", {}),
 }
+TEACHERS = ("nasbench201/cifar10", "nasbench201/cifar100", "nasbench201/imagenet16-120", "nasbench101", "nas-bench-macro",
+            "nats-sss", "transnas101-micro", "transnas101-macro", "accel-nasbench")  # fmt: skip
+RELATED = {"nasbench201": ("nats-sss",), "nats-sss": ("nasbench201",)}
+"""Spaces that share a cell are hidden together."""
+
 STRATEGIES = ("guided", "guided without pretraining", "weaknas", "bananas", "gbdt-nas", "robot", "lightgbm",
               "evolution", "local", "nsga2", "random")  # fmt: skip
 CHEAP = ("evolution", "local", "nsga2", "random")
@@ -99,10 +105,13 @@ def place(table: str) -> EncodedOnce:
 
 
 @cache
-def ranker_without(space: str) -> Predictor:
-    """Everything that the zero-shot order needs, learnt from the other spaces."""
+def taught_without(space: str) -> Predictor:
+    """What a search uses of a predictor, learnt from other spaces: the zero-shot order, and which features count."""
+    hidden = {space, *RELATED.get(space, ())}
     predictor = Predictor()
-    predictor.ranker = PoolRanker.fit(labelled_sources([name for name in SPACES if name != space]))
+    predictor.ranker = PoolRanker.fit(labelled_sources([name for name in SPACES if name not in hidden]))
+    teachers = [name for name in TEACHERS if name.partition("/")[0] not in hidden]
+    predictor.kernel_prior = KernelPrior.learn(pools_by_family(ranking_pools(teachers)))
     return predictor
 
 
@@ -133,7 +142,7 @@ def asked(table: str, strategy: str, seed: int, cap: int) -> Any:
         yield from plain_loop(space, seed, cap)
         return
     name = strategy.removesuffix(" without pretraining")
-    predictor = ranker_without(TABLES[table][0]) if strategy == "guided" else None
+    predictor = taught_without(TABLES[table][0]) if strategy == "guided" else None
     search = Search(space, strategy=name, seed=seed, budget=cap, predictor=predictor)
     while specs := search.ask(BATCH if name == "guided" else OTHERS_BATCH):
         yield from specs

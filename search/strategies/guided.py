@@ -148,7 +148,7 @@ class Guided:
             order, learnt_order = zero_shot(context.candidates, context.predictor, pool, known)
             asked, learnt = np.column_stack([asked, order]), np.column_stack([learnt, learnt_order])
         with threadpool_limits(1, user_api="blas"):
-            process = GaussianProcessHead.fit(Networks(learnt), labels)
+            process = GaussianProcessHead.fit(Networks(learnt), labels, relevance=_relevance(context))
             mean, doubt = process.predict(Networks(asked)), np.zeros(len(pool))
             if self.trees > 0:
                 other = learn_trees(Targets(learnt, targets.values, labels), context.seed).forecast(asked)
@@ -162,6 +162,12 @@ class Guided:
         """Features of what is under way, where the spread shrinks as well."""
         pending = [trial.spec for trial in context.history.pending]
         return context.candidates.features(pending) if pending else None
+
+
+def _relevance(context: Context) -> FloatArray | None:
+    """How much each feature counts in other search spaces, if the predictor knows."""
+    prior = None if context.predictor is None else context.predictor.kernel_prior
+    return None if prior is None else prior.relevance
 
 
 def _promising(context: Context, pool: Pool, score: FloatArray, count: int) -> Iterator[int]:
