@@ -5,8 +5,8 @@
 A run asks for batches (five for `guided`, ten for the others) and is told the table's score, until it meets the best
 network of the table or its cap (1,500 queries for strategies without a model, 200 for the others). Isomorphic cells are
 one network, the first of them in the table, for every strategy. `guided` starts from what other labelled spaces teach;
-the searched one, and one that shares its cell, are left out. `lightgbm` is a plain loop for comparison: 20 random networks,
-then batches of ten by LightGBM on path features over the whole space.
+the searched one, and one that shares its cell, are left out. `lightgbm` is a plain loop for comparison: 20 random
+networks, then batches of ten by LightGBM on path features over the whole space.
 
 Tables: NAS-Bench-201, the validation accuracy after 200 epochs (mean of the training runs, the labels that come by pip)
 and the test accuracy after 12; NAS-Bench-Macro and the 23,142 cells of NAS-Bench-101, test. Writes one row per run to
@@ -46,8 +46,10 @@ TABLES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "nas-bench-macro cifar10 test": ("nas-bench-macro", "cifar10", {}),
     "nasbench101 cifar10 test": ("nasbench101", "cifar10", {}),
 }
-TEACHERS = ("nasbench201/cifar10", "nasbench201/cifar100", "nasbench201/imagenet16-120", "nasbench101", "nas-bench-macro",
-            "nats-sss", "transnas101-micro", "transnas101-macro", "accel-nasbench")  # fmt: skip
+TEACHERS = (
+    "nasbench201/cifar10", "nasbench201/cifar100", "nasbench201/imagenet16-120", "nasbench101", "nas-bench-macro",
+    "nats-sss", "transnas101-micro", "transnas101-macro", "accel-nasbench",
+)  # fmt: skip
 RELATED = {"nasbench201": ("nats-sss",), "nats-sss": ("nasbench201",)}
 """Spaces that share a cell are hidden together."""
 
