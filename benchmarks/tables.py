@@ -116,7 +116,8 @@ def baselines() -> str:
     """Learnt rankers trained on the same four spaces, each at its largest budget, beside archcast without graphs."""
     table = pd.read_csv(RESULTS / "baselines_zero_shot.csv").rename(columns={"method": "of"})
     own = pd.read_csv(RESULTS / "transfer.csv")
-    own = own[(own.method == "features") & (own.seed == 0)].set_index(["pool", "task"]).spearman
+    own = own[(own.method == "features") & (own.seed == 0)]
+    features = dict(zip(zip(own.pool, own.task, strict=True), own.spearman, strict=True))
     table = table[table.of.isin(BASELINES)].sort_values("steps")
     lines = [
         f"| pool | archcast, features alone | {' | '.join(BASELINES.values())} | #params | MACs |",
@@ -130,7 +131,7 @@ def baselines() -> str:
         ]
         plain = sizes[(sizes.pool == pool) & (sizes.task == task)]
         cells += [_short(plain[plain.method == name].spearman.iloc[0]) for name in ("#params", "MACs")]
-        lines.append(f"| {pool}, {task} | **{_short(own[pool, task])}** | {' | '.join(cells)} |")
+        lines.append(f"| {pool}, {task} | **{_short(features[pool, task])}** | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
