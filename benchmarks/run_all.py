@@ -8,7 +8,8 @@ import sys
 SCRIPTS = (
     "capture_coverage", "capture_exactness", "capture_speed", "torch_onnx_agreement", "onnx_backend",
     "builders_faithful", "stamping_speed", "colour_sharing", "graph_cache", "text_lengths", "label_noise",
-    "few_shot", "zero_shot", "transfer", "ablation", "baselines_zero_shot",
+    "few_shot", "zero_shot", "transfer", "law_selection", "ablation", "in_context",
+    "baselines_zero_shot", "throughput",
     "intervals", "uncertainty", "active_labels", "adaptation", "import_and_latency", "whole_space",
     "proxy_reference",
     "proxy_cost", "measurements", "proxy_correlation", "proxy_fidelity", "robot", "zero_cost_pt", "pretraining_resume",
