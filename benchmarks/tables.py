@@ -1,4 +1,4 @@
-"""Write the tables of the README and of docs/proxies.md from the CSVs in `results/`.
+"""Write the tables of the README, of docs/proxies.md and of docs/search.md from the CSVs in `results/`.
 
 python -m benchmarks.tables            # rewrites the pages between their markers
 python -m benchmarks.tables --check    # exit code 1 if a page differs from the CSVs
@@ -17,6 +17,7 @@ from benchmarks.adaptation import STARTS
 from benchmarks.few_shot import REFERENCE, ceiling
 from benchmarks.heads_tables import heads_cells, heads_coverage, heads_others, losses_table
 from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
+from benchmarks.search_tables import search_hardware, search_queries, search_regret
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -267,6 +268,11 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "proxy-pools": proxy_pools,
         "proxy-reference": proxy_reference,
         "proxy-cost": proxy_cost,
+    },
+    ROOT / "docs" / "search.md": {
+        "search-queries": search_queries,
+        "search-regret": search_regret,
+        "search-hardware": search_hardware,
     },
 }
 

@@ -1,0 +1,57 @@
+"""The tables of docs/search.md from the CSVs in `results/`; `benchmarks.tables` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def search_queries() -> str:
+    """Mean queries to the optimum, a line per strategy, a column per table; > where some runs met their cap."""
+    table = pd.read_csv(RESULTS / "search_queries.csv")
+    table["spent"] = table.queries.fillna(table.cap)
+    names = list(dict.fromkeys(table.table))
+    lines = [f"| strategy | {' | '.join(map(_short, names))} |", "|---" * (len(names) + 1) + "|"]
+    for strategy, rows in table.groupby("strategy", sort=False):
+        cells = []
+        for name in names:
+            found = rows[rows.table == name]
+            missed = "> " if found.queries.isna().any() else ""
+            cells.append(f"{missed}{found.spent.mean():.0f}" if len(found) else "-")
+        lines.append(f"| {strategy} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def search_regret() -> str:
+    """Mean regret on NAS-Bench-101 after 50, 100, 150 and 200 queries."""
+    table = pd.read_csv(RESULTS / "search_queries.csv")
+    table = table[table.table.str.startswith("nasbench101")]
+    budgets = [column for column in table.columns if column.startswith("best_")]
+    lines = [f"| strategy | {' | '.join(name.removeprefix('best_') for name in budgets)} |", "|---" * 5 + "|"]
+    for strategy, rows in table.groupby("strategy", sort=False):
+        cells = [f"{(rows.optimum - rows[name]).mean():.3f}" for name in budgets]
+        lines.append(f"| {strategy} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def search_hardware() -> str:
+    """Share of the whole table's hypervolume after 25, 50 and 100 evaluations, mean of the runs."""
+    table = pd.read_csv(RESULTS / "search_hardware.csv")
+    budgets = [column for column in table.columns if column.startswith("share_")]
+    devices = list(dict.fromkeys(table.device))
+    heads = [f"{device}, {name.removeprefix('share_')}" for device in devices for name in budgets]
+    lines = [f"| strategy | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for method, rows in table.groupby("method", sort=False):
+        means = [rows[rows.device == device][name].mean() for device in devices for name in budgets]
+        lines.append(f"| {method} | {' | '.join(f'{mean:.3f}'.replace('0.', '.', 1) for mean in means)} |")
+    return "\n".join(lines)
+
+
+def _short(table: str) -> str:
+    space, task, *measurement = table.split()
+    names = {"nasbench201": "NB201", "nasbench101": "NB101", "nas-bench-macro": "Macro"}
+    tasks = {"cifar10": "C10", "cifar100": "C100", "imagenet16-120": "IN16"}
+    return f"{names[space]} {tasks[task]} {' '.join(measurement)}"
