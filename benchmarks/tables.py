@@ -1,4 +1,4 @@
-"""Write the tables of the README, of docs/proxies.md and of docs/search.md from the CSVs in `results/`.
+"""Write the tables of the README, of docs/ and of the card of the base bundle from the CSVs in `results/`.
 
 python -m benchmarks.tables            # rewrites the pages between their markers
 python -m benchmarks.tables --check    # exit code 1 if a page differs from the CSVs
@@ -111,6 +111,14 @@ def transfer() -> str:
             line = f"| {own} | {sharper} | {others}" if not mark else f"| | {sharper} | | |"
             lines.append(f"| {pool}, {task}{note} {line} | {aggregate} |")
     return "\n".join(lines)
+
+
+def card() -> str:
+    """What the model card says of spaces the bundle's recipe has never seen."""
+    return (
+        "## Spaces it has never seen\n\nThe same training without the family that is ranked (`python -m benchmarks.transfer`): "
+        f"Spearman, medians of\nthree seeds, range in brackets.\n\n{transfer()}"
+    )
 
 
 def baselines() -> str:
@@ -269,6 +277,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "proxy-reference": proxy_reference,
         "proxy-cost": proxy_cost,
     },
+    ROOT / "pretrained" / "base" / "README.md": {"unseen": card},
     ROOT / "docs" / "search.md": {
         "search-queries": search_queries,
         "search-regret": search_regret,
