@@ -116,7 +116,8 @@ def transfer() -> str:
 def card() -> str:
     """What the model card says of spaces the bundle's recipe has never seen."""
     return (
-        "## Spaces it has never seen\n\nThe same training without the family that is ranked (`python -m benchmarks.transfer`): "
+        "## Spaces it has never seen\n\n"
+        "The same training without the family that is ranked (`python -m benchmarks.transfer`): "
         f"Spearman, medians of\nthree seeds, range in brackets.\n\n{transfer()}"
     )
 
