@@ -50,6 +50,19 @@ def search_hardware() -> str:
     return "\n".join(lines)
 
 
+def search_real() -> str:
+    """Best accuracy after 20, 40 and 60 trainings, that of the best retrained, and the mean of all trainings."""
+    table = pd.read_csv(RESULTS / "search_real.csv")
+    lines = [
+        "| strategy | 20 | 40 | 60 | the best, trained five times more | mean of all trainings |",
+        "|---" * 6 + "|",
+    ]
+    for method, rows in table.groupby("method", sort=False):
+        names = ("best_20", "best_40", "best_60", "again", "mean_of_all")
+        lines.append(f"| {method} | {' | '.join(f'{rows[name].mean():.2f}' for name in names)} |")
+    return "\n".join(lines)
+
+
 def _short(table: str) -> str:
     space, task, *measurement = table.split()
     names = {"nasbench201": "NB201", "nasbench101": "NB101", "nas-bench-macro": "Macro"}
