@@ -10,7 +10,7 @@ the graph encoders, which are read from `--encoders` or trained there. Parts:
   space; ranks that are not scaled by how much a feature varies, no ranks but deviations from the pool's mean in units
   of the spread in the pool, and in units of the spread over all sources (no conditioning on the pool but its mean).
 - *measured*: the same with measured proxies on stand-ins; without them, one committee for all pools, proxies that all
-  have the votes which proxies have on average, and those alone.
+  have the same vote, and those alone.
 - *encoders*: where wiring varies; graph encoders alone and in the prior of the full ranker, with one head or one for
   each fuzzy cluster, `--members` of each kind and all three of the first. What the pretraining objectives teach is in
   results/pretraining_objectives.csv.
@@ -69,7 +69,7 @@ CLUSTERS = 4
 TEXT_STEPS = 160
 """Graph encoders are nearly as good after as many (docs/EXPERIMENTS.md); a step of text takes several times as long."""
 EQUAL_VOTES = 1.2
-"""Weight of all proxies together where each has the same: three times .4, about the mean agreement in `consensus`."""
+"""Weight of all proxies together where each has the same vote; fixed before it was tried."""
 
 FloatArray = NDArray[np.float64]
 Features = NDArray[np.float32]
