@@ -151,13 +151,17 @@ class Search:
         for spec, result in zip(listed, results, strict=True):
             trial = self.history.of_spec(spec)
             if trial is None:
-                trial = self._adopt(spec)
+                trial = self.adopt(spec)
             new += self.journal.finish(self._finished(trial, result, seconds))
             self.sync()
         return new
 
-    def _adopt(self, spec: str) -> Trial:
-        """A trial for an architecture that was not asked for."""
+    def adopt(self, spec: str) -> Trial:
+        """The trial of an architecture that was not asked for and is evaluated elsewhere; pending if it is new.
+
+        Raises:
+            DataError: it does not belong to the space.
+        """
         if not self.space.contains(spec):
             raise DataError(f"{spec!r} does not belong to {self.space.name}; tell results of its architectures only")
         identity = self.candidates.identity(spec)

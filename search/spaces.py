@@ -183,6 +183,33 @@ class ChoiceSpace(Space):
         """
         return self._play(partial(_as_in, self._read(spec)))[0]
 
+    def chosen(self, spec: str) -> dict[str, Any]:
+        """Name -> option of every choice, in the order they are made.
+
+        Raises:
+            SpecError: it does not belong to the space.
+        """
+        return self._play(partial(_as_in, self._read(spec)))[1]
+
+    def spec_of(self, chosen: Mapping[str, Any]) -> str:
+        """The spec of choices by name, as other programs keep them; names that are no choice are left out.
+
+        Raises:
+            SpecError: a choice is missing, or is none of its options.
+        """
+        try:
+            return _text(self._play(partial(_as_in, self._places(json.loads(json.dumps(dict(chosen))))))[1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._refused(str(dict(chosen)), error) from None
+
+    def options_of(self, spec: str) -> dict[str, Sequence[Any]]:
+        """Name -> all options of every choice that a spec makes.
+
+        Raises:
+            SpecError: it does not belong to the space.
+        """
+        return self._options(self._read(spec))
+
     def network(self, spec: str) -> Any:
         return self.build(self.config(spec))
 
@@ -265,20 +292,28 @@ class ChoiceSpace(Space):
         """Positions of the options that a spec chooses."""
         try:
             chosen = json.loads(spec)
-            made: dict[str, int] = {}
-
-            def choose(name: str, options: Sequence[Any]) -> int:
-                made[name] = [json.loads(json.dumps(option)) for option in options].index(chosen[name])
-                return made[name]
-
-            self._play(choose)
+            made = self._places(chosen)
             if set(made) != set(chosen):
                 raise KeyError(", ".join(sorted(set(chosen) - set(made))))
         except (ValueError, KeyError, TypeError) as error:
-            raise SpecError(
-                f"{spec[:120]!r} is no architecture of {self.name} ({error}); a spec is the JSON of all its choices"
-            ) from None
+            raise self._refused(spec, error) from None
         return made
+
+    def _places(self, chosen: Mapping[str, Any]) -> dict[str, int]:
+        """Positions of the options that are chosen by name; names that are no choice are left out."""
+        made: dict[str, int] = {}
+
+        def choose(name: str, options: Sequence[Any]) -> int:
+            made[name] = [json.loads(json.dumps(option)) for option in options].index(chosen[name])
+            return made[name]
+
+        self._play(choose)
+        return made
+
+    def _refused(self, text: str, error: Exception) -> SpecError:
+        return SpecError(
+            f"{text[:120]!r} is no architecture of {self.name} ({error}); a spec is the JSON of all its choices"
+        )
 
 
 def _as_in(made: Mapping[str, int], name: str, options: Sequence[Any], rng: np.random.Generator | None = None) -> int:

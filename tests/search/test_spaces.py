@@ -74,6 +74,17 @@ class TestOwnSpace:
         assert space.graphs(specs).params.tolist() == counted
 
 
+def test_choices_of_other_programs_make_a_spec() -> None:
+    space = ChoiceSpace(chain, plain)
+    spec = space.spec_of({"kernel1": 5, "rate": 0.1, "kernel0": 3, "depth": 2})
+    assert spec == '{"depth":2,"kernel0":3,"kernel1":5}'
+    assert space.chosen(spec) == {"depth": 2, "kernel0": 3, "kernel1": 5}
+    assert space.options_of(spec) == {"depth": [1, 2], "kernel0": [1, 3, 5], "kernel1": [1, 3, 5]}
+    for wrong in ({"depth": 2, "kernel0": 3}, {"depth": 3}, {}):
+        with pytest.raises(SpecError, match="is no architecture of own"):
+            space.spec_of(wrong)
+
+
 def test_specs_that_do_not_belong_are_refused() -> None:
     for spec in ("nonsense", "[]", '{"width":4}', '{"width":5,"kernel":1,"norm":true}', json.dumps({"more": 1})):
         assert not own().contains(spec)

@@ -1,0 +1,1 @@
+"""Our search in other frameworks. Each module needs its framework; `pip install 'archcast[adapters]'` brings them."""
