@@ -34,9 +34,19 @@ class Widths(ChoiceSpace):
         return get_space("nats-sss").stamp([_channels(self.config(spec)) for spec in specs])
 
 
+def three_choices(choose: Callable[..., Any]) -> list[int]:
+    return [choose(f"width{place}", [8, 16, 24, 32, 40, 48, 56, 64]) for place in range(3)]
+
+
 space = Widths(choices, build, (1, 3, 32, 32), name="widths")
+three = Widths(three_choices, build, (1, 3, 32, 32), name="three")
 
 
 def score(spec: str) -> float:
     widths = space.config(spec)
     return -float(abs(widths[0] - 24) + abs(sum(widths[1:]) - 16)) / 8
+
+
+def three_score(spec: str) -> float:
+    """Of `three`: the best is 0, at 40, 24, 48."""
+    return -float(sum(abs(width - best) for width, best in zip(three.config(spec), (40, 24, 48), strict=True))) / 8

@@ -125,7 +125,7 @@ def test_two_processes_that_ask_at_once_share_nothing(tmp_path: Path, monkeypatc
 def test_other_parameters_are_left_to_another_sampler() -> None:
     def with_rate(trial: optuna.Trial) -> float:
         rate = trial.suggest_float("rate", 1e-3, 1.0, log=True)
-        return objective(trial) - abs(rate - 0.1) - trial.suggest_int("warmup", 0, 3)
+        return float(objective(trial) - abs(rate - 0.1) - trial.suggest_int("warmup", 0, 3))
 
     tpe = optuna.samplers.TPESampler(seed=0, n_startup_trials=5, multivariate=True)
     study = optuna.create_study(direction="maximize", sampler=sampler(others=tpe))
