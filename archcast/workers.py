@@ -13,10 +13,15 @@ def prepare_worker() -> None:
 
     A parent that is killed cannot tell its workers, which would otherwise finish all they were sent, or wait forever.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is imported
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    use_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def use_threads(count: int) -> None:
+    """Let the computations of this process take `count` threads."""
+    os.environ["OMP_NUM_THREADS"] = str(count)  # read by torch when it is imported
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def _end_with_parent() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archcast.errors import ConfigError
+from archcast.ray_executor import ClusterError
 from archcast.search.core import Search
 from archcast.search.costs import Cost
 from archcast.search.history import Trial
@@ -66,8 +67,9 @@ def run_search(
         task: data set of a benchmark; the first of its own when left out.
         journal: SQLite file that keeps every proposal and result; several processes may share it.
         resume: go on with a journal that exists.
-        executor: runs evaluations at the same time; one of processes needs an `evaluate` that can be pickled. Against
-            crashes of the interpreter, use threads and `archcast.search.isolation.Isolated(evaluate)`.
+        executor: runs evaluations at the same time; `archcast.ray_executor.RayExecutor` does on many machines. One of
+            processes needs an `evaluate` that can be pickled. Against crashes of the interpreter, use threads and
+            `archcast.search.isolation.Isolated(evaluate)`.
         pool: architectures looked at in each step where the space cannot be enumerated.
         on_result: called with the search and each trial that has come to an end.
         on_start: called with the search before the first proposal.
@@ -128,6 +130,17 @@ def _run_here(search: Search, evaluate: Evaluate, batch: int, on_result: Watch) 
 def _run_with(executor: Executor, search: Search, evaluate: Evaluate, slots: int, on_result: Watch) -> None:
     """As many evaluations as there are slots; a new one as soon as one has ended."""
     running: dict[Future[Any], tuple[str, float]] = {}
+    try:
+        _keep_busy(executor, search, evaluate, slots, on_result, running)
+    finally:  # where it was interrupted, what has not been told stays pending in the journal
+        for future in running:
+            future.cancel()
+
+
+def _keep_busy(
+    executor: Executor, search: Search, evaluate: Evaluate, slots: int, on_result: Watch,
+    running: dict[Future[Any], tuple[str, float]],
+) -> None:  # fmt: skip
     waiting = search.claim()
     while True:
         if not waiting and len(running) < slots:
@@ -141,6 +154,8 @@ def _run_with(executor: Executor, search: Search, evaluate: Evaluate, slots: int
         for future in ended:
             spec, started = running.pop(future)
             result = future.exception() or future.result()
+            if isinstance(result, ClusterError):  # it says nothing about the architecture
+                raise result
             search.tell(spec, result, seconds=time.perf_counter() - started)
             _report(search, spec, on_result)
 
@@ -148,6 +163,8 @@ def _run_with(executor: Executor, search: Search, evaluate: Evaluate, slots: int
 def _submit(executor: Executor, evaluate: Evaluate, spec: str) -> Future[Any]:
     try:
         return executor.submit(evaluate, spec)
+    except ClusterError:
+        raise
     except BrokenExecutor as error:
         raise ConfigError(
             f"the executor is broken ({error}); evaluate with archcast.search.isolation.Isolated in a pool of threads "
