@@ -199,9 +199,12 @@ class Recorder(TorchFunctionMode):
                 return self._shadows.read(func, args, kwargs)
             except KeyError:  # no value: let torch raise its own error, so that the next stage is tried
                 return func(*args, **kwargs)
-        result = func(*args, **kwargs)
+        trained = any(self.has_params(tensor) for tensor in tensors)
+        result = shortcut(name, args, kwargs) if trained else None  # only what has no parameters has values
+        if result is None:
+            result = func(*args, **kwargs)
         self._inherit(result, tensors)
-        if not any(self.has_params(tensor) for tensor in tensors):
+        if not trained:
             self._shadows.follow(func, args, kwargs, result)
         return result
 

@@ -128,6 +128,27 @@ def _cat(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     return first.new_empty((*around[0], sum(part.shape[axis] for part in parts), *around[1]))
 
 
+def _reduced(axes_at: int) -> Shortcut:
+    """Means and norms over some axes: gone, or of size 1."""
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        source: Tensor = args[0]
+        axes = args[axes_at] if len(args) > axes_at else kwargs.get("dim")
+        keep = args[axes_at + 1] if len(args) > axes_at + 1 else kwargs.get("keepdim", False)
+        axes = (axes,) if isinstance(axes, int) else axes
+        if not isinstance(axes, (tuple, list)) or not axes or kwargs.get("dtype") is not None:
+            return None
+        if not all(isinstance(axis, int) and -source.dim() <= axis < source.dim() for axis in axes):
+            return None
+        gone = {axis % source.dim() for axis in axes}
+        if len(gone) < len(axes):
+            return None
+        sizes = [1 if axis in gone else size for axis, size in enumerate(source.shape) if keep or axis not in gone]
+        return source.new_empty(sizes)
+
+    return rule
+
+
 def _interpolate(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     source: Tensor = args[0]
     size = args[1] if len(args) > 1 else kwargs.get("size")
@@ -148,6 +169,9 @@ SHORTCUTS: dict[str, Shortcut] = {
     **{name: _unary(name) for name in _UNARY},
     **dict.fromkeys(("add", "sub", "mul", "div", "__add__", "__sub__", "__mul__", "__truediv__"), _elementwise),
     **dict.fromkeys(("add_", "sub_", "mul_", "div_", "__iadd__", "__imul__"), _elementwise_in_place),
+    "clamp_min": _elementwise,
+    "mean": _reduced(1),
+    "norm": _reduced(2),
     "cat": _cat,
     "interpolate": _interpolate,
     "batch_norm": _normalised(3),

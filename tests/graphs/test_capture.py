@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from archcast.errors import CaptureError
 from archcast.graphs.capture import capture, capture_all
 from archcast.graphs.graph import ComputationGraph
 from archcast.graphs.nodes import batch_norm, conv, gemm, global_average_pool, plain
@@ -317,3 +321,40 @@ def test_final_state_of_a_recurrent_layer_keeps_the_layer() -> None:
     graph = capture(Reader(), (1, 10, 16))
     assert graph.ops == ("Input", "LSTM", "Slice", "Gemm", "Output")
     assert graph.macs == 10 * 4 * 32 * ((16 + 32) + (32 + 32)) + 32 * 4
+
+
+def test_weights_are_not_drawn_where_there_are_none() -> None:
+    """Layers call `torch.nn.init` with `tensor=...`, custom ones with a position; neither may reach torch on meta."""
+    ran: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            ran.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    def build() -> nn.Module:
+        layer = nn.Conv2d(3, 4, 3)
+        nn.init.xavier_uniform_(layer.weight)
+        return layer
+
+    with Watch():
+        assert capture(build, (1, 3, 8, 8)).params == 112
+    assert any(name.startswith("empty") for name in ran)
+    assert not [name for name in ran if "uniform" in name]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(enabled: bool) -> None:
+    def explode() -> nn.Module:
+        raise ValueError("no network")
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        capture(lambda: nn.Conv2d(3, 4, 3), (1, 3, 8, 8))
+        assert gc.isenabled() == enabled
+        with pytest.raises(CaptureError, match="no network"):
+            capture(explode, (1, 3, 8, 8))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
