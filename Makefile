@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NEPS := .venv-neps
 FOLDERS := graphs datasets proxies encoders predictor search
 STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint format bench clean help
+.PHONY: setup demo test test-neps lint format bench clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 11
 
 setup: $(STAMP)  ## make .venv with all extras (idempotent)
 
@@ -26,6 +27,18 @@ demo: setup  ## forecasts for eight networks, then a predictor trained on 156 la
 test: setup  ## lint, types and the test suite
 	$(MAKE) lint
 	$(BIN)/python -m pytest -n 2
+	$(MAKE) test-neps
+
+test-neps: $(NEPS)/.installed  ## the NePS adapter, whose framework wants older pandas and networkx than ours
+	$(NEPS)/bin/python -m pytest -p no:xdist tests/search/adapters/test_neps.py
+
+# What NePS wants otherwise lies in front of everything else in .venv.
+$(NEPS)/.installed: $(STAMP)
+	test -x $(NEPS)/bin/python || $(BIN)/python -m venv --without-pip $(NEPS)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$($(NEPS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/archcast_venv.pth"
+	$(NEPS)/bin/python -m pip install --quiet 'neural-pipeline-search==0.17.0' 'pandas<3' 'networkx<3'
+	touch $@
 
 lint: setup  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -44,4 +57,4 @@ bench: setup  ## remake every published table (hours; see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.run_all
 
 clean:  ## remove what the other targets make
-	rm -rf $(VENV) out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(NEPS) out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -112,6 +112,6 @@ class Asker:
         self._specs = dict(state["specs"])
 
 
-def missing(framework: str, error: ImportError) -> MissingExtraError:
+def missing(framework: str, error: ImportError, extra: str = "archcast[adapters]") -> MissingExtraError:
     """What to raise where a framework is not installed."""
-    return MissingExtraError(f"this adapter needs {framework} ({error}); run `pip install 'archcast[adapters]'`")
+    return MissingExtraError(f"this adapter needs {framework} ({error}); run `pip install '{extra}'`")

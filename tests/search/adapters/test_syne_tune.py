@@ -58,6 +58,7 @@ def test_proposals_are_those_of_a_search() -> None:
 @pytest.mark.slow
 def test_a_run_with_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYNETUNE_FOLDER", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # Syne Tune writes std.out where it is
     first = run_search(space, score, predictor=None, budget=1, batch=1).best.spec
     searcher, scheduler = made({"rate": loguniform(1e-4, 1e-1), "broken": first})
     tuner = Tuner(
