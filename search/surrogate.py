@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from archcast.predictor.calibration import rank_gauss
 from archcast.predictor.heads.gbdt import GBDTHead
 from archcast.predictor.heads.networks import Networks
+from archcast.search.candidates import Pool
 from archcast.search.strategy import Context
 
 FloatArray = NDArray[np.float64]
@@ -67,6 +68,15 @@ def rank_targets(context: Context, start: int) -> Targets | None:
     if len(values) < start or np.ptp(values[:, 0]) == 0:
         return None
     return Targets.of(context)
+
+
+def task(context: Context, start: int) -> tuple[Targets, Pool] | None:
+    """What to learn from and what to choose from, around the best so far; None while either is missing."""
+    targets = rank_targets(context, start)
+    if targets is None:
+        return None
+    pool = context.candidates.pool(context.rng, best_specs(context))
+    return (targets, pool) if len(pool) else None
 
 
 def learn_trees(targets: Targets, seed: int, resample: np.random.Generator | None = None) -> Trees:

@@ -14,7 +14,7 @@ import numpy as np
 
 from archcast.errors import ConfigError
 from archcast.search.strategy import Context, Proposal
-from archcast.search.surrogate import best_specs, rank_targets
+from archcast.search.surrogate import task
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,10 @@ class GBDTNAS:
         from archcast.predictor.heads.gbdt_nas import GBDTNASConfig, GBDTNASHead
         from archcast.predictor.heads.networks import Networks
 
-        targets = rank_targets(context, self.start)
-        if targets is None:
+        given = task(context, self.start)
+        if given is None:
             return
-        pool = context.candidates.pool(context.rng, best_specs(context))
-        if not len(pool):
-            return
+        targets, pool = given
         head = GBDTNASHead.fit(Networks(targets.features), targets.labels, seed=context.seed, config=GBDTNASConfig())
         alive = head.pruning(keep=self.keep)(pool.features) if self.keep < 1 else np.ones(len(pool), dtype=bool)
         forecast = head.predict(Networks(pool.features.astype(np.float64)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from archcast.errors import ConfigError
 from archcast.search.strategy import Context, Proposal
-from archcast.search.surrogate import best_specs, learn_trees, rank_targets
+from archcast.search.surrogate import learn_trees, task
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,10 @@ class WeakPredictors:
             raise ConfigError("start must be 2 or more and top 1 or more")
 
     def propose(self, context: Context, count: int) -> Iterator[Proposal]:
-        targets = rank_targets(context, self.start)
-        if targets is None:
+        given = task(context, self.start)
+        if given is None:
             return
-        pool = context.candidates.pool(context.rng, best_specs(context))
-        if not len(pool):
-            return
+        targets, pool = given
         forecast = learn_trees(targets, context.seed).forecast(pool.features)
         best = np.argsort(-forecast, kind="stable")[: max(self.top, count)]
         for row in context.rng.permutation(best):
