@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from archcast.cli_output import count, figure, note, print_json, print_table
@@ -24,6 +26,7 @@ def add_proxies(parser: Any) -> None:
 examples:
   archcast proxies timm:resnet18 model.onnx
   archcast proxies timm:resnet18 --proxies snip,zen,naswot --input-shape 1,3,64,64 --nodes
+  archcast proxies *.onnx --ray 10.0.0.1:6379       on all machines of a Ray cluster
   archcast proxies --list                           every proxy: formula, paper, unit, direction, cost
 
 Higher is better in every row. Where there is no value, the reason is told. The exit code is 1 if a network of several
@@ -43,6 +46,10 @@ could not be measured."""
         help="shape of the input; what the network itself says when left out",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="number of processes, one thread each")
+    parser.add_argument(
+        "--ray", type=str, nargs="?", const="local", default=None, metavar="ADDRESS",
+        help="measure on a Ray cluster: host:port of its head, auto, or local when left out",
+    )  # fmt: skip
     parser.add_argument("--nodes", action="store_true", help="also the values at the nodes of the graph")
     parser.add_argument("--list", action="store_true", help="list the proxies instead")
 
@@ -58,10 +65,11 @@ def run_proxies(options: Any) -> int:
     asked = [proxy.name for proxy in chosen(options.proxies)]
     names = list(dict.fromkeys([*SIZES, *asked]))
     shape = input_shape(options.input_shape)
-    scores = score(
-        options.networks, names, input_shape=shape, small=options.small, batch=options.batch, seed=options.seed,
-        jobs=options.jobs, progress=len(options.networks) > 1 and not options.json,
-    )  # fmt: skip
+    with _executor(options.ray, options.jobs) as executor:
+        scores = score(
+            options.networks, names, input_shape=shape, small=options.small, batch=options.batch, seed=options.seed,
+            jobs=options.jobs, executor=executor, progress=len(options.networks) > 1 and not options.json,
+        )  # fmt: skip
     failed = [position for position, made in enumerate(scores.measurements) if made is None]
     if len(failed) == len(scores):
         raise NetworkError(_reason(scores, failed[0]))
@@ -73,6 +81,16 @@ def run_proxies(options: Any) -> int:
             if measured is not None:
                 _print_nodes(measured)
     return int(bool(failed))
+
+
+def _executor(ray: str | None, jobs: int) -> AbstractContextManager[Executor | None]:
+    if ray is None:
+        return nullcontext()
+    if jobs != 1:
+        raise ConfigError("--jobs and --ray exclude each other: the cluster decides how many run at a time")
+    from archcast.ray_executor import RayExecutor
+
+    return RayExecutor(ray)
 
 
 def _list(as_json: bool) -> int:

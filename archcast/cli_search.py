@@ -23,6 +23,7 @@ examples:
   archcast search --space nasbench201 --strategy evolution --budget 300 --json
   archcast search --space own.py --budget 60 --journal run.db --report report.html
   archcast search --config search.yaml --journal run.db --resume       after a crash, or on a second terminal
+  archcast search --space own.py --ray 10.0.0.1:6379 --gpus-per-evaluation 1 --batch 8 --journal run.db
   archcast search --space nasbench201 --objectives score,-macs --limits macs=60e6 --report report.html
 
 --space is the name of a benchmark, whose measured scores are looked up, or a Python file of your own with `space`
@@ -51,12 +52,18 @@ strategies: {", ".join(STRATEGIES)}. `guided` uses the predictor; give --predict
     parser.add_argument("--resume", action="store_true", help="go on with a journal that exists")
     parser.add_argument("--isolate", action="store_true", help="evaluate in a process of its own, which may crash")
     parser.add_argument("--timeout", type=float, default=None, help="seconds for one evaluation, with --isolate")
+    parser.add_argument(
+        "--ray", type=str, nargs="?", const="local", default=None, metavar="ADDRESS",
+        help="evaluate on a Ray cluster, --batch at a time: host:port of its head, auto, or local when left out",
+    )  # fmt: skip
+    parser.add_argument("--cpus-per-evaluation", type=float, default=None, metavar="N", help="cores, with --ray (1)")
+    parser.add_argument("--gpus-per-evaluation", type=float, default=None, metavar="N", help="GPUs, with --ray (0)")
     parser.add_argument("--report", **text, metavar="FILE", help="write one HTML page about the search")
 
 
 _FIELDS = (
     "space", "task", "budget", "strategy", "batch", "seed", "predictor", "objectives", "limits", "journal",
-    "timeout", "report",
+    "timeout", "ray", "cpus_per_evaluation", "gpus_per_evaluation", "report",
 )  # fmt: skip
 
 

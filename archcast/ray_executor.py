@@ -9,7 +9,6 @@ it repeats tasks that ran out of memory without end.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 import os
@@ -55,8 +54,8 @@ class RayExecutor(Executor):
     Futures stay pending until their result is here, so that `cancel` works at any time; it kills the worker.
 
     Args:
-        address: None starts Ray on this machine alone, "auto" finds the cluster this machine belongs to, "host:port" is
-            its head. A Ray that this process has started already is used, and left running.
+        address: "local" starts Ray on this machine alone, "auto" finds the cluster this machine belongs to, "host:port"
+            is its head. A Ray that this process has started already is used, and left running.
         cpus: cores of a task.
         gpus: GPUs of a task; may be a part of one.
         resources: further resources of a task, by the names they were given at `ray start --resources`.
@@ -72,7 +71,7 @@ class RayExecutor(Executor):
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str = "local",
         *,
         cpus: float = 1.0,
         gpus: float = 0.0,
@@ -256,24 +255,24 @@ def _wait_for(futures: list[Future[Any]]) -> None:
     wait(futures)
 
 
-def _connect(ray: Any, address: str | None, runtime_env: Mapping[str, Any] | None) -> bool:
+def _connect(ray: Any, address: str, runtime_env: Mapping[str, Any] | None) -> bool:
     """Whether Ray was started or joined here, so that it is to be left in the end."""
     if ray.is_initialized():
         here = ray.get_runtime_context().gcs_address
-        if address not in (None, "auto", here) or runtime_env:
+        if address not in ("local", "auto", here) or runtime_env:
             raise ConfigError(
                 f"this process has joined the Ray at {here} already: leave address and runtime_env out, or call "
                 "ray.shutdown() before"
             )
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-    if address not in (None, "auto"):
-        _check_address(ray, str(address))
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    if address not in ("local", "auto"):
+        _check_address(ray, address)
     try:
         ray.init(
-            address="local" if address is None else address, runtime_env=dict(runtime_env or {}) or None,
-            log_to_driver=False, logging_level=logging.ERROR, **options,
+            address=address, runtime_env=dict(runtime_env or {}) or None, log_to_driver=False,
+            logging_level=logging.ERROR, **options,
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
@@ -286,7 +285,7 @@ def _connect(ray: Any, address: str | None, runtime_env: Mapping[str, Any] | Non
 def _check_address(ray: Any, address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
-        raise ConfigError(f"{address!r} is no address of a Ray cluster: give host:port of its head, or auto")
+        raise ConfigError(f"{address!r} is no address of a Ray cluster: give host:port of its head, auto, or local")
     if host in ("localhost", "127.0.0.1"):
         host = ray.util.get_node_ip_address()  # that is where Ray would look
     try:

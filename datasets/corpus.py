@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +60,7 @@ def make_corpus(
     exclude: Iterable[str] = (),
     zoo: bool = True,
     jobs: int = 1,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> Corpus:
     """Make a corpus, or finish one that was interrupted.
@@ -70,6 +72,8 @@ def make_corpus(
         exclude: sources to leave out (`archcast.datasets.corpus_sources.SOURCES`).
         zoo: whether the networks of the installed zoos are captured; captures are kept in the cache.
         jobs: processes.
+        executor: makes the parts instead of processes of this machine, `jobs` at the same time:
+            `archcast.ray_executor.RayExecutor` on many machines.
         progress: show a bar with the time left.
 
     Raises:
@@ -79,7 +83,7 @@ def make_corpus(
         StorageError: a file cannot be written.
     """
     options = CorpusOptions.checked(graphs, seed, exclude, zoo)
-    write_shards(Path(folder), options, jobs, progress)
+    write_shards(Path(folder), options, jobs, progress, executor)
     return Corpus.open(folder)
 
 

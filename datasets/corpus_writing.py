@@ -10,7 +10,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -58,7 +58,9 @@ class CorpusOptions:
         return cls(graphs, seed, checked_sources(exclude), zoo)
 
 
-def write_shards(folder: Path, options: CorpusOptions, jobs: int, progress: bool) -> None:
+def write_shards(
+    folder: Path, options: CorpusOptions, jobs: int, progress: bool, executor: Executor | None = None
+) -> None:
     """Write all shards of a corpus that are not there yet, and its manifest."""
     if jobs < 1:
         raise ConfigError(f"{jobs} jobs: give how many processes should work, at least 1")
@@ -74,7 +76,7 @@ def write_shards(folder: Path, options: CorpusOptions, jobs: int, progress: bool
     earlier = {} if found is None else {entry["file"]: entry["seconds"] for entry in found["shards"]}
     writer = _Writer(folder, options, progress, earlier)
     try:
-        with _workers(jobs) as submit:
+        with _workers(jobs, executor) as submit:
             writer.write_all(space_parts(options.graphs, options.seed, options.exclude), submit, jobs)
             if RANDOM not in options.exclude:
                 writer.write_all(random_parts(options.graphs, options.seed), submit, jobs, until=options.graphs)
@@ -190,8 +192,12 @@ def _is_there(path: Path, part: Part) -> bool:
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Callable[[Part], Maker]]:
+def _workers(jobs: int, executor: Executor | None) -> Iterator[Callable[[Part], Maker]]:
     """What begins to make a part: in this process when it is needed, or at once in one of `jobs` processes."""
+    if executor is not None:
+        given = executor
+        yield lambda part: given.submit(make, part).result
+        return
     if jobs == 1:
         yield lambda part: partial(make, part)
         return

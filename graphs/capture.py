@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +72,37 @@ def canonical(graph: ComputationGraph) -> ComputationGraph:
 
 
 def capture_all(
-    networks: Iterable[Any], input_shape: InputShape | None = None, *, progress: bool = True
+    networks: Iterable[Any],
+    input_shape: InputShape | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: bool = True,
 ) -> list[ComputationGraph]:
-    """`capture` for many networks, in order, with a progress bar."""
+    """`capture` for many networks, in order, with a progress bar.
+
+    Args:
+        executor: captures them at the same time: `archcast.ray_executor.RayExecutor` on many machines.
+
+    Raises:
+        NetworkError: one is no network, or cannot be run.
+        WorkerError: one kills the workers that capture it.
+    """
     from tqdm import tqdm
 
-    return [capture(network, input_shape) for network in tqdm(list(networks), "capture", disable=not progress)]
+    from archcast.spreading import chunk_size, spread
+
+    items = list(networks)
+    graphs: dict[int, ComputationGraph] = {}
+    capturing = spread(executor, partial(_capture_some, input_shape), items, chunk_size(len(items)))
+    for row, graph in tqdm(capturing, "capture", total=len(items), disable=not progress):
+        if isinstance(graph, Exception):
+            raise graph
+        graphs[row] = graph
+    return [graphs[row] for row in range(len(items))]
+
+
+def _capture_some(input_shape: InputShape | None, networks: list[Any]) -> list[ComputationGraph]:
+    return [capture(network, input_shape) for network in networks]
 
 
 FrontEnd = Callable[[Any, InputShape | None, str], ComputationGraph]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archcast.config_files import check_keys, read_yaml
 from archcast.errors import ConfigError, MissingDataError
+from archcast.ray_executor import RayExecutor
+from archcast.shipping import Shipped
 
 if TYPE_CHECKING:
     from archcast.search.core import Search
@@ -50,6 +54,12 @@ class SearchConfig:
     """Evaluate in a process of its own."""
     timeout: float | None = None
     """Seconds for one evaluation, with `isolate`."""
+    ray: str | None = None
+    """Evaluate on a Ray cluster: host:port of its head, `auto`, or `local` for this machine."""
+    cpus_per_evaluation: float = 1.0
+    """Cores that an evaluation takes, with `ray`."""
+    gpus_per_evaluation: float = 0.0
+    """GPUs, or a part of one, that an evaluation takes, with `ray`."""
     report: str | None = None
     """HTML page to write."""
 
@@ -59,8 +69,11 @@ class SearchConfig:
             object.__setattr__(self, "predictor", None)
         if self.timeout is not None and not self.isolate:
             raise ConfigError("timeout needs isolate: only a process of its own can be stopped")
-        if self.isolate and Path(self.space).suffix != ".py":
-            raise ConfigError("isolate is for a Python file of your own; scores of a benchmark are only looked up")
+        for name in ("isolate", "ray"):
+            if getattr(self, name) and Path(self.space).suffix != ".py":
+                raise ConfigError(f"{name} is for a Python file of your own; scores of a benchmark are only looked up")
+        if self.ray is None and (self.cpus_per_evaluation, self.gpus_per_evaluation) != (1.0, 0.0):
+            raise ConfigError("cpus_per_evaluation and gpus_per_evaluation need ray, which shares machines out")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchConfig:
@@ -104,19 +117,27 @@ class SearchConfig:
         if Path(self.space).suffix == ".py":
             space, evaluate = load_file(Path(self.space))
             if self.isolate:
-                evaluate = Isolated(FileEvaluation(self.space), self.timeout)
-        return run_search(
-            space, evaluate, predictor=self.predictor, budget=self.budget, seed=self.seed,
-            strategy=make_strategy(self.strategy, **self.settings), batch=self.batch, objectives=self.objectives,
-            limits=self.limits, task=self.task, journal=self.journal, resume=self.resume,
-            on_start=on_start, on_result=on_result,
-        )  # fmt: skip
+                fresh = FileEvaluation(self.space) if self.ray is None else Shipped.of(evaluate)
+                evaluate = Isolated(fresh, self.timeout)
+        with self._executor() as executor:
+            return run_search(
+                space, evaluate, predictor=self.predictor, budget=self.budget, seed=self.seed,
+                strategy=make_strategy(self.strategy, **self.settings), batch=self.batch, objectives=self.objectives,
+                limits=self.limits, task=self.task, journal=self.journal, resume=self.resume, executor=executor,
+                on_start=on_start, on_result=on_result,
+            )  # fmt: skip
+
+    def _executor(self) -> AbstractContextManager[Executor | None]:
+        if self.ray is None:
+            return nullcontext()
+        return RayExecutor(self.ray, cpus=self.cpus_per_evaluation, gpus=self.gpus_per_evaluation)
 
 
 _KINDS: dict[str, Any] = {
     "task": str, "budget": int, "strategy": str, "settings": Mapping, "batch": int, "seed": int, "predictor": str,
     "objectives": (list, tuple), "limits": Mapping, "journal": str, "resume": bool, "isolate": bool,
-    "timeout": (int, float), "report": str,
+    "timeout": (int, float), "report": str, "ray": str, "cpus_per_evaluation": (int, float),
+    "gpus_per_evaluation": (int, float),
 }  # fmt: skip
 _WORDS: dict[Any, str] = {
     str: "a text", int: "a whole number", bool: "true or false", Mapping: "values by name",
