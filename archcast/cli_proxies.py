@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from archcast.cli_output import count, figure, note, print_json, print_table
@@ -65,7 +66,8 @@ def run_proxies(options: Any) -> int:
     asked = [proxy.name for proxy in chosen(options.proxies)]
     names = list(dict.fromkeys([*SIZES, *asked]))
     shape = input_shape(options.input_shape)
-    with _executor(options.ray, options.jobs) as executor:
+    # What Ray prints must not stand in the middle of the JSON.
+    with redirect_stdout(sys.stderr if options.json else sys.stdout), _executor(options.ray, options.jobs) as executor:
         scores = score(
             options.networks, names, input_shape=shape, small=options.small, batch=options.batch, seed=options.seed,
             jobs=options.jobs, executor=executor, progress=len(options.networks) > 1 and not options.json,

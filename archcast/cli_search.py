@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from archcast.cli_output import figure, note, print_json, print_table
@@ -78,7 +79,11 @@ def run_search(options: Any) -> int:
     if "limits" in given:
         given["limits"] = read_limits(given["limits"])
     config = SearchConfig.from_file(options.config, **given) if options.config else SearchConfig.from_dict(given)
-    with Progress(sys.stderr, quiet=options.json) as progress:
+    # What Ray and evaluations print must not stand in the middle of the JSON.
+    with (
+        Progress(sys.stderr, quiet=options.json) as progress,
+        redirect_stdout(sys.stderr if options.json else sys.stdout),
+    ):
         result = config.run(on_start=progress.start, on_result=progress.step)
     if config.report is not None:
         from archcast.search.report import write_report

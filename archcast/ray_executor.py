@@ -18,7 +18,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError, wait
+from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
+from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -146,7 +147,7 @@ class RayExecutor(Executor):
                 future.cancel()
         if not wait:
             return  # tasks go on, and Ray with them until this process ends
-        _wait_for(futures)
+        wait_for(futures)
         self._ended.put(None)
         self._thread.join()
         self._leave()
@@ -248,15 +249,14 @@ class RayExecutor(Executor):
 
     def _leave(self) -> None:
         if self._owns_ray:
+            self._owns_ray = False
             self._ray.shutdown()
-
-
-def _wait_for(futures: list[Future[Any]]) -> None:
-    wait(futures)
 
 
 def _connect(ray: Any, address: str, runtime_env: Mapping[str, Any] | None) -> bool:
     """Whether Ray was started or joined here, so that it is to be left in the end."""
+    if address not in ("local", "auto"):
+        _check_address(ray, address)
     if ray.is_initialized():
         here = ray.get_runtime_context().gcs_address
         if address not in ("local", "auto", here) or runtime_env:
@@ -267,8 +267,6 @@ def _connect(ray: Any, address: str, runtime_env: Mapping[str, Any] | None) -> b
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    if address not in ("local", "auto"):
-        _check_address(ray, address)
     try:
         ray.init(
             address=address, runtime_env=dict(runtime_env or {}) or None, log_to_driver=False,
