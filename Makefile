@@ -30,7 +30,8 @@ test: setup  ## lint, types and the test suite
 	$(MAKE) test-neps
 
 test-neps: $(NEPS)/.installed  ## the NePS adapter, whose framework wants older pandas and networkx than ours
-	$(NEPS)/bin/python -m pytest -p no:xdist tests/search/adapters/test_neps.py
+	$(NEPS)/bin/python -m pytest -p no:xdist tests/search/adapters/test_neps.py \
+		'tests/search/adapters/test_examples.py::test_example[neps_search]'
 
 # What NePS wants otherwise lies in front of everything else in .venv.
 $(NEPS)/.installed: $(STAMP)

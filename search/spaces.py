@@ -191,6 +191,12 @@ class ChoiceSpace(Space):
         """
         return self._play(partial(_as_in, self._read(spec)))[1]
 
+    def chosen_by(self, choose: Choose) -> Any:
+        """What `build` takes, where `choose(name, options)` gives an option: `trial.suggest_categorical`, say."""
+        if isinstance(self.choices, Mapping):
+            return {name: choose(name, options) for name, options in self.choices.items()}
+        return self.choices(choose)
+
     def spec_of(self, chosen: Mapping[str, Any]) -> str:
         """The spec of choices by name, as other programs keep them; names that are no choice are left out.
 

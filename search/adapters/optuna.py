@@ -3,7 +3,7 @@
     space = archcast.ChoiceSpace(choices, build)
 
     def objective(trial):
-        config = choices(trial.suggest_categorical)          # the same function, the same names and options
+        config = space.chosen_by(trial.suggest_categorical)
         rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
         return train(build(config), rate)
 

@@ -1,7 +1,7 @@
 """Optuna: `Pruner` ends trials whose network is forecast to be of no use, before or while it is trained.
 
 def objective(trial):
-    config = choices(trial.suggest_categorical)
+    config = space.chosen_by(trial.suggest_categorical)
     if trial.should_prune():          # before anything is trained; nothing has to be reported
         raise optuna.TrialPruned
     return train(build(config))

@@ -80,6 +80,8 @@ def test_choices_of_other_programs_make_a_spec() -> None:
     assert spec == '{"depth":2,"kernel0":3,"kernel1":5}'
     assert space.chosen(spec) == {"depth": 2, "kernel0": 3, "kernel1": 5}
     assert space.options_of(spec) == {"depth": [1, 2], "kernel0": [1, 3, 5], "kernel1": [1, 3, 5]}
+    assert space.chosen_by(lambda _, options: options[-1]) == [5, 5]
+    assert own().chosen_by(lambda _, options: options[0]) == {"width": 4, "kernel": 1, "norm": True}
     for wrong in ({"depth": 2, "kernel0": 3}, {"depth": 3}, {}):
         with pytest.raises(SpecError, match="is no architecture of own"):
             space.spec_of(wrong)
