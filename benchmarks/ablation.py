@@ -7,10 +7,10 @@ Writes results/ablation.csv (`--output`). Families, pools and networks are those
 the graph encoders, which are read from `--encoders` or trained there. Parts:
 
 - *features*: the ranker without graph encoders; without its experts, its prior, one prior for all pools, each source
-  space; ranks that are not scaled by how much a feature varies, no ranks but deviations from the pool's mean in units
-  of the spread in the pool, and in units of the spread over all sources (no conditioning on the pool but its mean).
-- *measured*: the same with measured proxies on stand-ins; without them, one committee for all pools, proxies that all
-  have the same vote, and those alone.
+  space; deviations not scaled by how much a feature varies, in units of the spread over all sources (no conditioning
+  on the pool but its mean), and normal scores of ranks instead of deviations, scaled and not.
+- *measured*: the same with measured proxies on stand-ins; without them, one committee for all pools, committees that
+  are equally loud in all, proxies that all have the same vote, and those alone.
 - *encoders*: where wiring varies; graph encoders alone and in the prior of the full ranker, with one head or one for
   each fuzzy cluster, `--members` of each kind and all three of the first. What the pretraining objectives teach is in
   results/pretraining_objectives.csv.
@@ -42,6 +42,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
@@ -51,7 +52,7 @@ from archcast.encoders.pool import Pool
 from archcast.encoders.variation import KINDS
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.calibration import standardised
-from archcast.predictor.consensus import COMMITTEES, PROXIES, consensus
+from archcast.predictor.consensus import COMMITTEES, PROXIES, STRENGTHS, consensus
 from archcast.predictor.graph_training import GraphTraining
 from archcast.predictor.pretraining import Sources, family_of
 from archcast.predictor.ranker import PoolRanker, hears_graphs
@@ -70,6 +71,8 @@ TEXT_STEPS = 160
 """Graph encoders are nearly as good after as many (docs/EXPERIMENTS.md); a step of text takes several times as long."""
 EQUAL_VOTES = 1.2
 """Weight of all proxies together where each has the same vote; fixed before it was tried."""
+
+LOUDNESS = (0.5, 1.0, 2.0, 3.0, 4.0)
 
 FloatArray = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -123,21 +126,29 @@ def conditionings(known: Sources) -> dict[str, Callable[[Pool, Features], FloatA
     gated = Pool.relative
     union = np.concatenate([features for features, _ in known.values()]).astype(np.float64).std(axis=0)
 
-    def ungated(pool: Pool, features: Features) -> FloatArray:
+    def unscaled(pool: Pool, features: Features) -> FloatArray:
         return gated(pool, features) / np.where(pool.gate > 0, pool.gate, 1)
 
-    def deviations(pool: Pool, features: Features) -> FloatArray:
-        return _deviations(pool, features, pool.rows.std(axis=0, dtype=np.float64))
-
     def absolute(pool: Pool, features: Features) -> FloatArray:
-        return _deviations(pool, features, union)
+        return np.where(union > 1e-5, (features - pool.rows.mean(axis=0)) / np.maximum(union, 1e-5), 0.0)
 
-    return {"ranks unscaled": ungated, "no ranks": deviations, "no ranks, spread of the sources": absolute}
+    def ranked(pool: Pool, features: Features) -> FloatArray:
+        return _normal_scores(pool, features) * pool.gate
+
+    return {
+        "deviations unscaled": unscaled, "deviations, spread of the sources": absolute, "ranks": ranked,
+        "ranks unscaled": _normal_scores,
+    }  # fmt: skip
 
 
-def _deviations(pool: Pool, features: Features, spread: FloatArray) -> FloatArray:
-    """`[m, F]` distance from the mean of the pool in units of `spread`, 0 where there is none."""
-    return np.where(spread > 1e-5, (features - pool.rows.mean(axis=0)) / np.maximum(spread, 1e-5), 0.0)
+def _normal_scores(pool: Pool, features: Features) -> FloatArray:
+    """`[m, F]` normal scores of the mean ranks of features in a pool, 0 for a constant one."""
+    size, rounded, result = len(pool.rows), np.round(features, 4), np.zeros(features.shape)
+    for column in np.flatnonzero(pool.gate):
+        ordered = pool.rows[:, column]
+        places = (np.searchsorted(ordered, rounded[:, column], side=side) for side in ("left", "right"))
+        result[:, column] = ndtri(np.clip(sum(places) / 2, 0.5, size - 0.5) / size)
+    return result
 
 
 def committees(own: FloatArray, given: dict[str, FloatArray], variation: FloatArray) -> dict[str, FloatArray]:
@@ -146,10 +157,15 @@ def committees(own: FloatArray, given: dict[str, FloatArray], variation: FloatAr
     seats = np.asarray([[name in COMMITTEES[kind] for kind in KINDS] for name in names]) @ variation
     columns = np.stack([standardised(np.log(ranks(given[name]) / len(own))) for name in names])
     votes = seats @ columns / max(float(seats.sum()), 1e-9)
+    loud = {}
+    for strength in LOUDNESS:
+        with patch.dict(STRENGTHS, dict.fromkeys(KINDS, strength)):
+            loud[f"committees of strength {strength:g}"] = consensus(own, given, variation)
     return {
         "full": consensus(own, given, variation),
         "not measured": own,
         "one committee for all pools": consensus(own, given, np.eye(len(KINDS))[KINDS.index("wiring")]),
+        **loud,
         "equal votes": standardised(own) + EQUAL_VOTES * votes,
         "equal votes, proxies alone": votes,
     }

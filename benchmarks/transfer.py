@@ -42,6 +42,7 @@ from tqdm import tqdm
 from archcast.datasets.benchmark import Benchmark, load_benchmark
 from archcast.encoders.features import encode, feature_column
 from archcast.encoders.pool import Pool
+from archcast.graphs.graph import GraphBatch
 from archcast.predictor import graph_bundle
 from archcast.predictor.config import TrainConfig
 from archcast.predictor.consensus import PROXIES, consensus
@@ -104,11 +105,10 @@ def all_pools(seed: int) -> list[RankingPool]:
     return ranking_pools(TrainConfig.from_file(CONFIG).pools, seed=seed)
 
 
-def structural(benchmark: Benchmark, rows: NDArray[np.int64], rankers: Rankers) -> dict[str, FloatArray]:
-    """Method -> scores of some networks among themselves, as `Predictor` gives them, and of its parts and baselines."""
-    graphs = benchmark.graphs(rows)
-    features = encode(graphs)
-    pool = Pool.of(features)
+def structural(
+    graphs: GraphBatch, features: NDArray[np.float32], pool: Pool, rankers: Rankers
+) -> dict[str, FloatArray]:
+    """Method -> scores of the networks of a pool, as `Predictor` gives them, and of its parts and baselines."""
     of_graphs = rankers[1].scores(graphs) if rankers[1] is not None and hears_graphs(pool) else None
     params, macs = (feature_column(features, f"total/log_{name}") for name in ("params", "macs"))
     return {
@@ -126,9 +126,11 @@ def measured(
     rows, columns = thoroughly_measured(table_name, benchmark.specs, PROXIES)
     if len(rows) < LEAST_MEASURED:
         return []
-    own = structural(benchmark, rows, rankers)["archcast"]
-    variation = Pool.of(encode(benchmark.graphs(rows))).variation
-    return [({"archcast, measured": consensus(own, columns, variation), "archcast, not measured": own}, rows)]
+    graphs = benchmark.graphs(rows)
+    features = encode(graphs)
+    pool = Pool.of(features)
+    own = structural(graphs, features, pool, rankers)["archcast"]
+    return [({"archcast, measured": consensus(own, columns, pool.variation), "archcast, not measured": own}, rows)]
 
 
 def ranked_pools(
@@ -146,12 +148,15 @@ def one_family(
 ) -> list[dict[str, Any]]:
     """All lines of spaces of one family and a seed."""
     relative = RELATIVES.get(spaces[0]) if without_relatives else None
-    chosen = list(ranked_pools(spaces, seed, networks))
-    hears = any(hears_graphs(Pool.of(encode(benchmark.graphs(rows)))) for _, _, benchmark, rows in chosen)
+    chosen = []
+    for space, task, benchmark, rows in ranked_pools(spaces, seed, networks):
+        features = encode(benchmark.graphs(rows))
+        chosen.append((space, task, benchmark, rows, features, Pool.of(features)))
+    hears = any(hears_graphs(pool) for *_, pool in chosen)
     rankers = fitted(family_of(spaces[0]), relative, seed, encoders, hears)
     records = []
-    for space, task, benchmark, rows in chosen:
-        found = [("", structural(benchmark, rows, rankers), rows)]
+    for space, task, benchmark, rows, features, pool in chosen:
+        found = [("", structural(benchmark.graphs(rows), features, pool, rankers), rows)]
         for table, mark in ((space, ""), (f"{space}-full", " in full"), (f"{space}-{task}", "")):
             if (MEASUREMENTS / f"{table}.parquet").is_file():
                 found += [(mark, *part) for part in measured(benchmark, table, rankers)]

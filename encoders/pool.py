@@ -1,12 +1,14 @@
 """Features relative to a pool: where a network stands among those it is compared with.
 
-A statistic means different things in different search spaces; its rank among comparable networks means nearly the
-same. Ranks alone, though, blow a statistic that hardly varies (a shortcut that is sometimes a convolution) up to the
-size of one that varies a lot. Each rank is therefore scaled by how much its statistic varies in the pool:
+A statistic means different things in different search spaces; how far a network lies from the mean of comparable ones,
+in units of their spread, means nearly the same. That alone, though, blows a statistic that hardly varies (a shortcut
+that is sometimes a convolution) up to the size of one that varies a lot. Each deviation is therefore scaled by how much
+its statistic varies in the pool:
 
-    z_ij = normal score of the rank of x_ij in column j * g_j,   g_j = a_j / (a_j + 0.1)
+    z_ij = clip((x_ij - mean_j) / std_j, -6, 6) * g_j,   g_j = a_j / (a_j + 0.1)
 
 where the amplitude a_j is the standard deviation of column j, divided by its mean unless the column is a logarithm.
+Ranks instead of deviations lose what is extreme in a pool (docs/EXPERIMENTS.md, "Deviations instead of ranks").
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from archcast.encoders.features import FEATURE_NAMES
 from archcast.encoders.variation import COLUMNS, variation
@@ -24,6 +25,7 @@ from archcast.encoders.variation import COLUMNS, variation
 FloatArray = NDArray[np.float64]
 
 _HALF_GATE: Final = 0.1
+_FARTHEST: Final = 6.0  # a network may lie outside the pool it is compared with
 _QUANTILES: Final = 512  # rows a reference pool keeps
 
 
@@ -53,19 +55,17 @@ class Pool:
 
     @property
     def gate(self) -> FloatArray:
-        """`[F]` weight of each feature's ranks, 0 for a constant, towards 1 for one that varies a lot."""
+        """`[F]` weight of each feature's deviations, 0 for a constant, towards 1 for one that varies a lot."""
         return np.asarray(self.amplitude / (self.amplitude + _HALF_GATE))
 
     def relative(self, features: NDArray[np.float32]) -> FloatArray:
-        """`[m, F]` gated normal scores of `features` in this pool."""
-        rounded = _rounded(features)
-        size = len(self.rows)
-        gate = self.gate
+        """`[m, F]` gated deviations of `features` from the mean of this pool, in units of its spread."""
+        rows = self.rows.astype(np.float64)
+        center, spread, gate = rows.mean(axis=0), rows.std(axis=0), self.gate
+        varies = gate > 0
+        deviations = (_rounded(features)[:, varies] - center[varies]) / spread[varies]
         result = np.zeros(features.shape)
-        for column in np.flatnonzero(gate):
-            below = np.searchsorted(self.rows[:, column], rounded[:, column], side="left")
-            upto = np.searchsorted(self.rows[:, column], rounded[:, column], side="right")
-            result[:, column] = ndtri(np.clip((below + upto) / 2, 0.5, size - 0.5) / size) * gate[column]
+        result[:, varies] = np.clip(deviations, -_FARTHEST, _FARTHEST) * gate[varies]
         return result
 
 
@@ -87,5 +87,5 @@ _IS_LOG: Final = np.asarray([_is_logarithm(name) for name in FEATURE_NAMES])
 
 
 def _rounded(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Four decimals: sums of float32 in another order must not become different ranks."""
+    """Four decimals: sums of float32 in another order must not become different features."""
     return np.round(features, 4)

@@ -68,18 +68,29 @@ class Blend:
 
     def predict(self, networks: Networks) -> FloatArray:
         """`[m]` blended scores."""
-        parts = [self.weights[name] * head.predict(networks) for name, head in self.heads.items()]
-        return np.asarray(np.sum(parts, axis=0))
+        return self.blended(self.scores(networks))
 
-    def spread(self, networks: Networks) -> FloatArray:
+    def scores(self, networks: Networks) -> dict[str, FloatArray]:
+        """Name -> `[m]` scores of each head."""
+        return {name: head.predict(networks) for name, head in self.heads.items()}
+
+    def blended(self, scores: Mapping[str, FloatArray]) -> FloatArray:
+        """`[m]` weighted sum of what `scores` gave."""
+        return np.asarray(np.sum([self.weights[name] * values for name, values in scores.items()], axis=0))
+
+    def spread(self, networks: Networks, scores: Mapping[str, FloatArray] | None = None) -> FloatArray:
         """`[m]` standard deviation of the scores: that of the Gaussian process, and how far the heads disagree.
 
         sqrt(sd^2 + sum_h w_h (score_h - blended)^2); zeros for a single head that does not know its own.
+
+        Args:
+            scores: those of the heads, if they are at hand.
         """
+        processes = {name: head for name, head in self.heads.items() if isinstance(head, GaussianProcessHead)}
         return _spread(
-            {name: head.predict(networks) for name, head in self.heads.items()},
+            self.scores(networks) if scores is None else scores,
             self.weights,
-            {name: head.spread(networks) for name, head in self.heads.items() if isinstance(head, GaussianProcessHead)},
+            {name: head.spread(networks) for name, head in processes.items()},
         )
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUILT_IN = Path(__file__).resolve().parent.parent / "pretrained"
 _FILES = ("config.json", "model.safetensors", "vocab.json")
 _ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {

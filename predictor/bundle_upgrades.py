@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,10 @@ _NORMAL_90: Final = 1.645  # half-width of a 90 % interval in standard deviation
 
 
 def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-    """Config and arrays of the schema they have, as schema 4 has them. What is there already stays."""
+    """Config and arrays of the schema they have, as schema 5 has them. What is there already stays.
+
+    Warns: UserWarning where a forecast may differ from that of the version which wrote the bundle.
+    """
     arrays = dict(arrays)
     if config.get("schema_version") == 2:
         config = {**config, "schema_version": 3}
@@ -24,6 +28,9 @@ def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arr
     if config.get("schema_version") == 3:
         config = {"kernel_prior": None, "agreement": None, "heads": {}, **config, "schema_version": 4}
         _metrics_and_spread(arrays)
+    if config.get("schema_version") == 4:
+        config = {**config, "schema_version": 5}
+        _experts_of_ranks(config)
     return config, arrays
 
 
@@ -45,3 +52,17 @@ def _metrics_and_spread(arrays: Arrays) -> None:
     if "factor" in arrays and "error_scale.factor" not in arrays:
         arrays["error_scale.factor"] = np.asarray(arrays["factor"] / _NORMAL_90)
         arrays["error_scale.share"] = np.asarray(0.0)
+
+
+def _experts_of_ranks(config: dict[str, Any]) -> None:
+    """In schema 5 the ranker's experts learn from deviations in a pool, before they learnt from ranks (gated as now).
+
+    Both are of unit size, and order a pool nearly alike; heads whose inputs hold the ranker's score shift a little.
+    """
+    if config.get("ranker") is not None:
+        warnings.warn(
+            "this bundle was written before pools were described by deviations instead of ranks: its forecasts are "
+            "near those of the version that wrote it, not equal; train or adapt it again to use it at its best",
+            UserWarning,
+            stacklevel=2,
+        )

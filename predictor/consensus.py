@@ -1,17 +1,17 @@
 """Ranking without labels where zero-cost proxies were measured: the predictor's score and theirs as a committee.
 
 Which proxy tells the good networks depends on the pool; on half of the pools most of them mislead. Those that do tend
-to disagree with what the structure says. So every proxy has as many votes as it agrees with the committee:
+to disagree with what the structure says. So every proxy has as many votes as it agrees with the predictor's own score:
 
-    c_0 = z(structural),   c_(t+1) = z( z(structural) + strength / S * sum_s max(0, rho(c_t, m_s)) m_s )
+    score = z( z(own) + strength / S * sum_s max(0, rho(own, m_s)) m_s )
 
 where z is zero mean and unit deviation inside the pool, rho Spearman's correlation, and m_s = z(log(rank_s / n)) the
 share in which AZ-NAS (Lee and Ham, CVPR 2024) and VKDNW (Tybl and Neumann, CVPR 2025) add proxies up: what a proxy
 places last counts far more than what it places first.
 
-Who sits on the committee depends on what varies in the pool (`archcast.encoders.variation`): the proxies of AZ-NAS and
-VKDNW were made for cells, and mislead where resolution or sizes vary. The seats of each kind have its share of the
-votes, and S is the number of seats.
+Who sits on the committee, and how loud it is, depends on what varies in the pool (`archcast.encoders.variation`): the
+proxies of AZ-NAS and VKDNW were made for cells, and mislead where resolution or sizes vary. The seats of each kind have
+its share of the votes, S is the number of seats, and the strength is the mean of `STRENGTHS` in these shares.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ COMMITTEES: Final[dict[str, tuple[str, ...]]] = {
 PROXIES: Final = tuple(dict.fromkeys(name for kind in KINDS for name in COMMITTEES[kind]))
 """All of them."""
 
-_ROUNDS: Final = 3
-_STRENGTH: Final = 3.0
+STRENGTHS: Final[dict[str, float]] = {"wiring": 3.0, "resolution": 1.0, "size": 1.0}
+"""Kind of variation -> weight of a committee that agrees entirely, in units of the predictor's own score.
+
+Chosen by families left out (benchmarks/results/choices.csv)."""
 
 
 def consensus(structural: FloatArray, measured: Measured, variation: FloatArray) -> FloatArray:
@@ -64,8 +66,7 @@ def consensus(structural: FloatArray, measured: Measured, variation: FloatArray)
     columns = np.stack([standardised(np.log(ranks(column) / len(column))) for column in used], axis=1)
     seats = np.where(np.ptp(columns, axis=0) > 0, seats, 0)
     ordered = np.stack([standardised(ranks(column)) for column in columns.T], axis=1)
-    own = agreed = standardised(structural)
-    for _ in range(_ROUNDS):
-        votes = seats * np.maximum(standardised(ranks(agreed)) @ ordered / len(agreed), 0)
-        agreed = standardised(own + _STRENGTH / max(float(seats.sum()), 1e-9) * (columns @ votes))
-    return agreed
+    own = standardised(structural)
+    votes = seats * np.maximum(standardised(ranks(own)) @ ordered / len(own), 0)
+    strength = float(variation @ [STRENGTHS[kind] for kind in KINDS])
+    return standardised(own + strength / max(float(seats.sum()), 1e-9) * (columns @ votes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,15 +57,18 @@ class Fitted:
         wants_graphs = any(name in FURTHER_HEADS for name in self.blend.heads)
         return head_inputs(features, ranker, self.prior_pool, measured, graphs if wants_graphs else None)
 
-    def spread(self, networks: Networks, scores: FloatArray, difficulty: FloatArray) -> FloatArray:
+    def spread(
+        self, networks: Networks, of_heads: Mapping[str, FloatArray], scores: FloatArray, difficulty: FloatArray
+    ) -> FloatArray:
         """`[m]` standard deviation of the values of `networks`, in the task's unit.
 
         Args:
             networks: what `inputs` gave.
-            scores: `[m]` their scores.
+            of_heads: what `Blend.scores` gave.
+            scores: `[m]` where on the value map they lie.
             difficulty: `[m]` of `neighbourhood`.
         """
-        return self.error_scale(self.value.slope(scores), self.blend.spread(networks), difficulty)
+        return self.error_scale(self.value.slope(scores), self.blend.spread(networks, of_heads), difficulty)
 
 
 def fit_features(

@@ -164,7 +164,7 @@ class Predictor:
             measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores). They
                 sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`); a predictor that
                 was fitted with them needs them.
-            spread: give the standard deviation of each forecast, which takes as long again as the forecast itself.
+            spread: give the standard deviation of each forecast too.
 
         Raises:
             NotFittedError: neither fitted nor pretrained.
@@ -195,24 +195,28 @@ class Predictor:
         """`predict` for graphs whose features (`archcast.encoders.features.encode`) are at hand already."""
         self._check(None, pool)
         value = half = deviation = familiarity = np.full(len(batch), np.nan)
-        if self.fitted is not None:
+        if self.fitted is None:
+            scores = self._relative(features, batch, self._pool(features, pool), measured)
+        else:
             familiarity, difficulty = self.fitted.neighbourhood.around(features.astype(np.float64))
             widen = np.clip(1 / np.maximum(familiarity, 1e-3), 1, _MAX_WIDENING)
             half = self.fitted.factor * difficulty * widen
-        scores, calibrated = self._scores(features, batch, familiarity, pool, measured)
-        if self.fitted is not None:
-            value = self.fitted.value(calibrated)
-        if self.fitted is not None and spread:
             inputs = self.fitted.inputs(features, self.ranker, as_columns(measured, len(features)), batch)
-            deviation = self.fitted.spread(inputs, calibrated, difficulty) * widen
+            of_heads = self.fitted.blend.scores(inputs)
+            own = self.fitted.blend.blended(of_heads)
+            scores, calibrated = self._mixed(own, features, batch, familiarity, pool, measured)
+            value = self.fitted.value(calibrated)
+            if spread:
+                deviation = self.fitted.spread(inputs, of_heads, calibrated, difficulty) * widen
         low, high = np.clip((value - half, value + half), *self._bounds())
         return Predictions(
             names, scores, value, low, high, familiarity, batch.params, batch.macs, _unknown_ops(batch), self.unit,
             deviation,
         )  # fmt: skip
 
-    def _scores(
+    def _mixed(
         self,
+        own: FloatArray,
         features: NDArray[np.float32],
         batch: GraphBatch,
         familiarity: FloatArray,
@@ -220,13 +224,9 @@ class Predictor:
         measured: Measured,
     ) -> tuple[FloatArray, FloatArray]:
         """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
-        if self.fitted is None:
-            scores = self._relative(features, batch, self._pool(features, pool), measured)
-            return scores, scores
-        columns = as_columns(measured, len(features))
-        own = self.fitted.blend.predict(self.fitted.inputs(features, self.ranker, columns, batch))
+        assert self.fitted is not None  # `own` is what its heads say
         if self.ranker is None or self.fitted.prior_pool is not None:
-            if columns and self.fitted.measured is None:
+            if as_columns(measured, len(own)) and self.fitted.measured is None:
                 raise ConfigError(
                     "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
                 )

@@ -34,7 +34,7 @@ from archcast.predictor.prior import prior as capacity_prior
 
 FloatArray = NDArray[np.float64]
 
-GRAPH_SHARE: Final = 0.75
+GRAPH_SHARE: Final = 0.5
 """Weight of graph encoders that agree with the prior, both in units of their spread inside the pool."""
 
 _STRENGTHS: Final = (0.05, 0.25)  # ridge penalties per training row; experts average over them

@@ -72,11 +72,12 @@ def test_conditioning_is_changed_and_put_back(known: Sources, unseen: ablation.F
     for name in ablation.conditionings(known):
         assert 0.3 < spearmanr(ways[name](unseen), full).statistic < 1
     assert Pool.relative is before
-    unscaled = ablation.conditionings(known)["ranks unscaled"](pool, unseen)
+    others = ablation.conditionings(known)
+    unscaled, scores = others["deviations unscaled"](pool, unseen), others["ranks unscaled"](pool, unseen)
     np.testing.assert_allclose(unscaled * pool.gate, pool.relative(unseen), atol=1e-9)
-    deviations = ablation.conditionings(known)["no ranks"](pool, unseen)
-    varied = pool.rows.std(axis=0) > 1e-3
-    np.testing.assert_allclose(deviations[:, varied].std(axis=0), 1, rtol=1e-3)
+    np.testing.assert_allclose(scores * pool.gate, others["ranks"](pool, unseen), atol=1e-9)
+    for column in np.flatnonzero(pool.gate)[:20]:
+        assert spearmanr(scores[:, column], unseen[:, column].round(4)).statistic == pytest.approx(1)
 
 
 def test_committees_hear_whom_they_say() -> None:

@@ -464,6 +464,12 @@ def test_a_bundle_of_an_older_schema_is_read(bundle: Path, fitted: Predictor, un
     assert (again.predict(unseen.graphs).spread > 0).all()
 
 
+def test_rankers_of_older_schemas_are_read_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="deviations instead of ranks"):
+        config, _ = upgrade({"schema_version": 4, "ranker": ["cells"]}, {})
+    assert config["schema_version"] == bundles.SCHEMA_VERSION
+
+
 def test_pools_of_schema_2_count_as_pools_of_sizes() -> None:
     arrays: dict[str, np.ndarray] = {
         "ranker.reference.rows": np.zeros((4, 3), np.float32),
