@@ -8,13 +8,14 @@ import sys
 SCRIPTS = (
     "capture_coverage", "capture_exactness", "capture_speed", "torch_onnx_agreement", "onnx_backend",
     "builders_faithful", "stamping_speed", "colour_sharing", "graph_cache", "text_lengths", "label_noise",
-    "few_shot", "zero_shot", "transfer", "law_selection", "ablation", "in_context",
+    "few_shot", "zero_shot", "transfer", "law_selection", "ablation", "choices", "in_context",
     "baselines_zero_shot", "throughput",
     "intervals", "uncertainty", "active_labels", "adaptation", "import_and_latency", "whole_space",
     "proxy_reference",
     "proxy_cost", "measurements", "proxy_correlation", "proxy_fidelity", "robot", "zero_cost_pt", "pretraining_resume",
     "pretraining_objectives", "heads", "losses",
     "search_queries", "search_hardware", "search_real", "search_kill", "search_ask_speed",
+    "adapters",
     "tables",
 )  # fmt: skip
 
