@@ -63,6 +63,23 @@ def search_real() -> str:
     return "\n".join(lines)
 
 
+def adapters() -> str:
+    """Optuna by sampler: mean queries to the optimum and regret after 50 trials, and the share that was new."""
+    table = pd.read_csv(RESULTS / "adapters.csv")
+    table["spent"] = table.queries.fillna(table.cap)
+    names = list(dict.fromkeys(table.table))
+    heads = [f"{_short(name).removesuffix(' val 200')} {what}" for name in names for what in ("queries", "regret")]
+    lines = [f"| sampler | {' | '.join(heads)} | trials of a new network |", "|---" * (len(heads) + 2) + "|"]
+    for sampler, rows in table.groupby("sampler", sort=False):
+        cells = []
+        for name in names:
+            found = rows[rows.table == name]
+            missed = "> " if found.queries.isna().any() else ""
+            cells += [f"{missed}{found.spent.mean():.0f}", f"{found.regret_50.mean():.2f}"]
+        lines.append(f"| {sampler} | {' | '.join(cells)} | {100 * rows.different.sum() / rows.trials.sum():.0f} % |")
+    return "\n".join(lines)
+
+
 def _short(table: str) -> str:
     space, task, *measurement = table.split()
     names = {"nasbench201": "NB201", "nasbench101": "NB101", "nas-bench-macro": "Macro"}

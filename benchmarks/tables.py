@@ -17,7 +17,7 @@ from benchmarks.adaptation import STARTS
 from benchmarks.few_shot import REFERENCE, ceiling
 from benchmarks.heads_tables import heads_cells, heads_coverage, heads_others, losses_table
 from benchmarks.proxy_tables import proxy_cost, proxy_pools, proxy_reference
-from benchmarks.search_tables import search_hardware, search_queries, search_real, search_regret
+from benchmarks.search_tables import adapters, search_hardware, search_queries, search_real, search_regret
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -284,6 +284,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "search-regret": search_regret,
         "search-hardware": search_hardware,
         "search-real": search_real,
+        "adapters": adapters,
     },
 }
 

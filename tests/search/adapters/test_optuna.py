@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,15 @@ def test_two_processes_that_ask_at_once_share_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setattr(search, "ask", overtaken)
     choices(slow.suggest_categorical)
     assert len(set(specs(first))) == 2
+
+
+def test_processes_share_a_study(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(direction="maximize", storage=storage, study_name="widths")
+    command = [sys.executable, "-m", "tests.search.adapters.study_process", storage, "8"]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[3]) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert len(set(specs(study))) == 16 == len(study.trials)
 
 
 def test_other_parameters_are_left_to_another_sampler() -> None:
