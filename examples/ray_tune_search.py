@@ -35,7 +35,7 @@ def main() -> None:
     predictor = None if options.predictor == "none" else options.predictor
     space, _ = load_file(SPACE)
     searcher = Searcher(space, predictor=predictor, limits={"macs": 1e6}, pool=60)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     results = tune.Tuner(
         trainable,
         param_space={"space": str(SPACE), "epochs": tune.randint(1, 3)},

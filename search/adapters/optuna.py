@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from archcast.errors import ConfigError, DataError, SpecError
 from archcast.search.adapters.core import Settings, missing
@@ -44,6 +44,7 @@ class _Known:
 
     search: Search
     proposed: dict[int, str] = field(default_factory=dict)
+    too_many: set[int] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
 
 
@@ -87,6 +88,8 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
         return {**self.others.sample_relative(study, trial, rest), **chosen}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
+        if trial.number in self._learnt(study).too_many:
+            raise TrialPruned(f"every architecture of {self.space.name} was proposed")
         return self.others.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -114,7 +117,9 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
                 known = self._learnt(study)
                 specs = known.search.ask(1)
                 if not specs:
+                    known.too_many.add(trial.number)
                     self._stop(study)
+                    return None
                 study._storage.set_trial_system_attr(trial._trial_id, _SPEC, specs[0])
                 known.proposed[trial.number] = specs[0]
                 taken = (other.system_attrs.get(_SPEC) for other in _trials(study) if other.number != trial.number)
@@ -122,12 +127,12 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
                     return specs[0]
         raise DataError(f"other processes took {_TRIES} proposals in a row; run fewer of them, or with other seeds")
 
-    def _stop(self, study: Study) -> NoReturn:
+    def _stop(self, study: Study) -> None:
+        """End the study; the trial that has nothing to evaluate is pruned as soon as it asks for a choice."""
         try:
             study.stop()
         except RuntimeError:  # asked outside of `optimize`, which alone can be stopped
             raise DataError(f"every architecture of {self.space.name} was proposed; ask for no more trials") from None
-        raise TrialPruned(f"every architecture of {self.space.name} was proposed")
 
     def _learnt(self, study: Study) -> _Known:
         """What is known of `study`, brought up to date with its storage."""

@@ -38,7 +38,7 @@ class RandomArchitectures(Sampling):  # type: ignore[misc]
 
     def _do(self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any) -> Specs:
         del problem, args, kwargs
-        rng = np.random.default_rng(random_state)
+        rng = _generator(random_state)
         found: dict[str, str] = {}
         for _ in range(20 * n_samples):
             spec = self.space.sample(rng)
@@ -57,7 +57,7 @@ class Mix(Crossover):  # type: ignore[misc]
 
     def _do(self, problem: Any, X: Specs, *args: Any, random_state: Any = None, **kwargs: Any) -> Specs:
         del problem, args, kwargs
-        rng = np.random.default_rng(random_state)
+        rng = _generator(random_state)
         pairs = [(str(one), str(other)) for one, other in X[:, :, 0].T]
         first = [self.space.crossover(one, other, rng) for one, other in pairs]
         second = [self.space.crossover(other, one, rng) for one, other in pairs]
@@ -73,7 +73,7 @@ class Change(Mutation):  # type: ignore[misc]
 
     def _do(self, problem: Any, X: Specs, *args: Any, random_state: Any = None, **kwargs: Any) -> Specs:
         del problem, args, kwargs
-        rng = np.random.default_rng(random_state)
+        rng = _generator(random_state)
         return _column([self.space.mutate(str(spec), rng) for spec in X[:, 0]])
 
 
@@ -91,6 +91,11 @@ class SameNetwork(DuplicateElimination):  # type: ignore[misc]
             is_duplicate[place] = identity in seen
             seen.add(identity)
         return is_duplicate
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    """What pymoo gives; before 0.6.2 it seeded numpy's global state instead."""
+    return np.random.default_rng(np.random.randint(2**31) if random_state is None else random_state)
 
 
 def _column(specs: list[str]) -> Specs:

@@ -42,7 +42,8 @@ class Searcher(BaseSearcher):  # type: ignore[misc]  # Ray is not followed by my
         mode: "max" or "min", one for each metric.
         settings: see `archcast.search.adapters.core.Settings`.
 
-    Its state is JSON (`save`, `restore`). A trial that a scheduler stops early counts with its last result.
+    Its state is JSON (`save`, `restore`), without `param_space`: give `Tuner.restore` the same again. A trial that a
+    scheduler stops early counts with its last result, and one that has failed stays a failure when it is restarted.
     """
 
     _metric: Any
@@ -54,6 +55,7 @@ class Searcher(BaseSearcher):  # type: ignore[misc]  # Ray is not followed by my
         super().__init__(metric=metric, mode=mode)
         self.space, self.settings = space, Settings.of(settings)
         self._others: dict[str, Any] = {}
+        self._names: set[str] = set()
         self._asker: Asker | None = None
 
     @property
@@ -71,6 +73,8 @@ class Searcher(BaseSearcher):  # type: ignore[misc]  # Ray is not followed by my
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        if lost := self._names - set(self._others):
+            raise ConfigError(f"give Tuner.restore the param_space again; without it nobody knows {sorted(lost)}")
         asker = self._asked()
         spec = asker.ask(trial_id)
         if spec is None:
@@ -87,10 +91,14 @@ class Searcher(BaseSearcher):  # type: ignore[misc]  # Ray is not followed by my
             asker.tell(trial_id, result)
 
     def save(self, checkpoint_path: str) -> None:
-        Path(checkpoint_path).write_text(json.dumps(self._asked().state()), encoding="utf-8")
+        state = {**self._asked().state(), "metric": self._metric, "mode": self._mode, "others": list(self._others)}
+        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        self._asked().restore(json.loads(Path(checkpoint_path).read_text(encoding="utf-8")))
+        state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+        self._metric, self._mode = self._metric or state["metric"], self._mode or state["mode"]
+        self._names = set(state["others"])
+        self._asked().restore(state)
 
     def _asked(self) -> Asker:
         if self._asker is None:

@@ -57,8 +57,8 @@ def test_what_fails_is_known_and_never_fatal() -> None:
     study.optimize(sometimes, n_trials=16, catch=(RuntimeError,))
     history = ours.search(study).history
     made = [space.spec_of(trial.params) for trial in study.trials if trial.params]
-    assert len(set(made)) == 15 == len(history)
-    assert [trial.spec for trial in history.failed] == made[1:4]
+    assert len(set(made)) == 15
+    assert {trial.spec for trial in history.failed} >= set(made[1:4])
     assert [trial.scores[0] for trial in history.done] == [
         t.value for t in study.get_trials(states=[TrialState.COMPLETE])
     ]
@@ -109,18 +109,17 @@ def test_two_processes_that_ask_at_once_share_nothing(tmp_path: Path, monkeypatc
     storage = f"sqlite:///{tmp_path}/study.db"
     first = optuna.create_study(direction="maximize", sampler=sampler(), storage=storage, study_name="widths")
     second = optuna.load_study(study_name="widths", storage=storage, sampler=(late := sampler()))
-    quick, slow = first.ask(), second.ask()
     search = late.search(second)
     ask = search.ask
 
     def overtaken(count: int = 1) -> list[str]:
         proposed = ask(count)
-        if not quick.params:
-            choices(quick.suggest_categorical)
+        if len(first.trials) == 1:
+            choices(first.ask().suggest_categorical)
         return proposed
 
     monkeypatch.setattr(search, "ask", overtaken)
-    choices(slow.suggest_categorical)
+    choices(second.ask().suggest_categorical)
     assert len(set(specs(first))) == 2
 
 
@@ -179,6 +178,13 @@ def test_the_study_stops_where_the_space_ends() -> None:
     assert len({space.spec_of(trial.params) for trial in complete}) == NETWORKS == len(study.trials) - 1
     with pytest.raises(DataError, match="every architecture of widths was proposed"):
         choices(study.ask().suggest_categorical)
+
+
+def test_brackets_of_a_pruner_hide_nothing() -> None:
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9)
+    study = optuna.create_study(direction="maximize", sampler=sampler(), pruner=pruner)
+    study.optimize(objective, n_trials=18)
+    assert len(set(specs(study))) == 18
 
 
 def test_limits_hold() -> None:

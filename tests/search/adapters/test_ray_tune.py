@@ -25,7 +25,7 @@ SCORES = {spec: score(spec) for spec in space.specs() or ()}
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -36,7 +36,7 @@ def searcher(**settings: Any) -> Searcher:
 
 def run(searcher: Any, trainable: Any, path: Path, count: int, **settings: Any) -> Any:
     config = tune.TuneConfig(search_alg=searcher, num_samples=count, **settings.pop("tuned", {}))
-    storage = tune.RunConfig(storage_path=str(path), name="run", verbose=0)
+    storage = tune.RunConfig(storage_path=str(path), name="run", verbose=0, callbacks=settings.pop("callbacks", None))
     return tune.Tuner(trainable, tune_config=config, run_config=storage, **settings).fit()
 
 
@@ -62,15 +62,35 @@ def test_a_run_with_failures_and_other_parameters(tmp_path: Path) -> None:
     assert len({result.config["rate"] for result in results}) == 5
 
 
+class Interrupt(tune.Callback):  # type: ignore[misc]  # Ray is not followed by mypy
+    """Presses Ctrl-C once, after the second trial."""
+
+    def __init__(self, pressed: Path) -> None:
+        self.pressed = pressed
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        del iteration, trial, info
+        if len(trials) == 2 and not self.pressed.exists():
+            self.pressed.touch()
+            raise KeyboardInterrupt
+
+
 @pytest.mark.slow
-def test_a_run_is_restored(tmp_path: Path) -> None:
-    run(ConcurrencyLimiter(searcher(mode="max"), max_concurrent=1), trained, tmp_path, 2)
+def test_an_interrupted_run_is_restored(tmp_path: Path) -> None:
+    others = {"rate": tune.loguniform(1e-4, 1.0)}
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            ConcurrencyLimiter(searcher(), max_concurrent=1), trained, tmp_path, 4, param_space=others,
+            callbacks=[Interrupt(tmp_path / "pressed")],
+        )  # fmt: skip
+    results = tune.Tuner.restore(str(tmp_path / "run"), trained, param_space=others).fit()
     again = searcher()
+    again.set_search_properties(None, None, others)
     again.restore_from_dir(str(tmp_path / "run"))
-    results = run(ConcurrencyLimiter(again, max_concurrent=1), trained, tmp_path / "more", 2)
-    assert len(results) == 2
-    whole = run_search(space, score, predictor=None, budget=4, batch=1)
-    assert [trial.spec for trial in again.search.history] == [trial.spec for trial in whole.history]
+    reported = {result.config["arch"]: result.metrics["score"] for result in results}
+    assert {trial.spec: trial.scores[0] for trial in again.search.history.done} == reported
+    assert len(reported) == 4
+    assert len({result.config["rate"] for result in results}) == 4
 
 
 def test_its_state_is_plain_json(tmp_path: Path) -> None:
@@ -86,6 +106,12 @@ def test_its_state_is_plain_json(tmp_path: Path) -> None:
     assert {trial.spec: trial.scores for trial in again.search.history.done}[specs["c"]] == (2.0,)
     with pytest.raises(DataError, match="has begun already"):
         again.restore(str(tmp_path / "state.json"))
+    first.set_search_properties("score", "min", {"rate": tune.uniform(0, 1)})
+    first.save(str(tmp_path / "state.json"))
+    forgetful = Searcher(space, predictor=None, seed=2)
+    forgetful.restore(str(tmp_path / "state.json"))
+    with pytest.raises(ConfigError, match=r"give Tuner.restore the param_space again; .* \['rate'\]"):
+        forgetful.suggest("d")
 
 
 def test_a_result_without_the_metric_is_a_failure() -> None:
