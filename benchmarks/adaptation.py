@@ -58,7 +58,7 @@ def pool_lines(name: str, sources: Sources, sizes: list[int], seeds: list[int]) 
     space, task = POOLS[name]
     benchmark = load_benchmark(space, task)
     ranker = PoolRanker.fit({other: pair for other, pair in sources.items() if other != space})
-    rows, columns = thoroughly_measured(name, benchmark.specs, share=0.9)
+    rows, columns = thoroughly_measured(name, benchmark.specs)
     graphs, labels = benchmark.graphs(rows), benchmark.scores[rows]
     records: list[dict[str, object]] = []
     for size in sizes:

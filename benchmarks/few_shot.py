@@ -123,7 +123,7 @@ def prior_without(left_out: str) -> KernelPrior:
 
 def _measured(benchmark: Benchmark, size: int, seed: int) -> dict[str, object]:
     """One run on the networks that were measured: some labelled, all ranked."""
-    rows, columns = thoroughly_measured(benchmark.space.name, benchmark.specs, share=0.9)
+    rows, columns = thoroughly_measured(benchmark.space.name, benchmark.specs)
     train = np.sort(np.random.default_rng(seed).permutation(len(rows))[:size])
     graphs, truth = benchmark.graphs(rows), benchmark.scores[rows]
     predictor = Predictor().fit(

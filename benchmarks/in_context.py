@@ -111,7 +111,7 @@ def measured_networks(table: str, space: str, cache: Path) -> Numbers:
     benchmark = load_benchmark(space, _first_task(space))
 
     def make() -> Numbers:
-        rows, columns = thoroughly_measured(table, benchmark.specs, share=0.9)
+        rows, columns = thoroughly_measured(table, benchmark.specs)
         return Numbers(rows, encode(benchmark.graphs(rows)), columns)
 
     return _kept(cache / f"{table}-measured.npz", make)

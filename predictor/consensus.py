@@ -11,7 +11,8 @@ places last counts far more than what it places first.
 
 Who sits on the committee, and how loud it is, depends on what varies in the pool (`archcast.encoders.variation`): the
 proxies of AZ-NAS and VKDNW were made for cells, and mislead where resolution or sizes vary. The seats of each kind have
-its share of the votes, S is the number of seats, and the strength is the mean of `STRENGTHS` in these shares.
+its share of the votes, S is the number of seats, whether taken or not: half a committee is half as loud. The strength is
+the mean of `STRENGTHS` in these shares.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ COMMITTEES: Final[dict[str, tuple[str, ...]]] = {
 PROXIES: Final = tuple(dict.fromkeys(name for kind in KINDS for name in COMMITTEES[kind]))
 """All of them."""
 
+_SEATS: Final = np.asarray([[name in COMMITTEES[kind] for kind in KINDS] for name in PROXIES], dtype=np.float64)
+
 STRENGTHS: Final[dict[str, float]] = {"wiring": 3.0, "resolution": 1.0, "size": 1.0}
 """Kind of variation -> weight of a committee that agrees entirely, in units of the predictor's own score.
 
@@ -57,16 +60,14 @@ def consensus(structural: FloatArray, measured: Measured, variation: FloatArray)
     Raises:
         DataError: a column of another length, or none of `PROXIES`.
     """
-    given = as_columns(measured, len(structural))
+    given, own = as_columns(measured, len(structural)), standardised(structural)
     names = [name for name in PROXIES if name in given]
     if not names:
         raise DataError(f"none of {', '.join(PROXIES)} was measured; measure some of them, or leave measured out")
-    seats = np.asarray([[name in COMMITTEES[kind] for kind in KINDS] for name in names]) @ variation
-    used = [given[name] for name in names]
-    columns = np.stack([standardised(np.log(ranks(column) / len(column))) for column in used], axis=1)
-    seats = np.where(np.ptp(columns, axis=0) > 0, seats, 0)
+    seats = _SEATS @ variation
+    strength = float(variation @ [STRENGTHS[kind] for kind in KINDS]) / float(seats.sum())
+    columns = np.stack([standardised(np.log(ranks(given[name]) / len(own))) for name in names], axis=1)
     ordered = np.stack([standardised(ranks(column)) for column in columns.T], axis=1)
-    own = standardised(structural)
-    votes = seats * np.maximum(standardised(ranks(own)) @ ordered / len(own), 0)
-    strength = float(variation @ [STRENGTHS[kind] for kind in KINDS])
-    return standardised(own + strength / max(float(seats.sum()), 1e-9) * (columns @ votes))
+    agreement = standardised(ranks(own)) @ ordered / len(own)
+    votes = seats[[PROXIES.index(name) for name in names]] * np.maximum(agreement, 0)
+    return standardised(own + strength * (columns @ votes))

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from archcast.errors import ConfigError, DataError
-from archcast.predictor.consensus import COMMITTEES, PROXIES, consensus
+from archcast.predictor.calibration import standardised
+from archcast.predictor.consensus import COMMITTEES, PROXIES, STRENGTHS, consensus
 from archcast.predictor.predictor import Predictor
 from archcast.proxies.scoring import ProxyScores
 
@@ -53,6 +54,18 @@ def test_order_does_not_depend_on_the_unit_of_a_proxy() -> None:
     np.testing.assert_allclose(
         consensus(own, {PROXIES[0]: other}, CELLS), consensus(own, {PROXIES[0]: np.exp(3 * other)}, CELLS)
     )
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_part_of_a_committee_is_as_loud_as_its_part(size: int) -> None:
+    own = np.random.default_rng(0).normal(size=200)
+    seats = COMMITTEES["wiring"]
+    proxy = noisy(own, 0.5, 1)
+    place = np.argsort(np.argsort(proxy)) + 1.0
+    shared = standardised(np.log(place / len(place)))
+    weight = STRENGTHS["wiring"] * size / len(seats) * spearmanr(own, proxy).statistic
+    expected = standardised(standardised(own) + weight * shared)
+    np.testing.assert_allclose(consensus(own, dict.fromkeys(seats[:size], proxy), CELLS), expected, atol=1e-9)
 
 
 def test_the_committee_depends_on_what_varies() -> None:
