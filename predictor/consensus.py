@@ -11,8 +11,8 @@ places last counts far more than what it places first.
 
 Who sits on the committee, and how loud it is, depends on what varies in the pool (`archcast.encoders.variation`): the
 proxies of AZ-NAS and VKDNW were made for cells, and mislead where resolution or sizes vary. The seats of each kind have
-its share of the votes, S is the number of seats, whether taken or not: half a committee is half as loud. The strength is
-the mean of `STRENGTHS` in these shares.
+its share of the votes, S is the number of seats, whether taken or not: half a committee is half as loud. The strength
+is the mean of `STRENGTHS` in these shares.
 """
 
 from __future__ import annotations
