@@ -40,7 +40,7 @@ def main() -> None:
         trainable,
         param_space={"space": str(SPACE), "epochs": tune.randint(1, 3)},
         tune_config=tune.TuneConfig(
-            metric="accuracy", mode="max", num_samples=options.budget,
+            metric="accuracy", mode="max", num_samples=options.budget, reuse_actors=True,
             search_alg=ConcurrencyLimiter(searcher, max_concurrent=2),
         ),
         run_config=tune.RunConfig(storage_path=str(Path(options.folder).absolute()), verbose=0),

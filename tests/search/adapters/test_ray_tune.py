@@ -35,7 +35,7 @@ def searcher(**settings: Any) -> Searcher:
 
 
 def run(searcher: Any, trainable: Any, path: Path, count: int, **settings: Any) -> Any:
-    config = tune.TuneConfig(search_alg=searcher, num_samples=count, **settings.pop("tuned", {}))
+    config = tune.TuneConfig(search_alg=searcher, num_samples=count, reuse_actors=True, **settings.pop("tuned", {}))
     storage = tune.RunConfig(storage_path=str(path), name="run", verbose=0, callbacks=settings.pop("callbacks", None))
     return tune.Tuner(trainable, tune_config=config, run_config=storage, **settings).fit()
 
