@@ -93,6 +93,14 @@ def test_an_interrupted_run_is_restored(tmp_path: Path) -> None:
     assert len({result.config["rate"] for result in results}) == 4
 
 
+def test_proposals_are_those_of_a_search() -> None:
+    ours = searcher(seed=1)
+    for number in range(16):
+        ours.on_trial_complete(str(number), {"score": SCORES[ours.suggest(str(number))["arch"]]})
+    whole = run_search(space, score, predictor=None, budget=16, seed=1, batch=1)
+    assert [trial.spec for trial in ours.search.history] == [trial.spec for trial in whole.history]
+
+
 def test_its_state_is_plain_json(tmp_path: Path) -> None:
     first = searcher(mode="min", seed=2)
     specs = {key: first.suggest(key)["arch"] for key in ("a", "b", "c")}
