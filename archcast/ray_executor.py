@@ -181,8 +181,7 @@ class RayExecutor(Executor):
             self._ray.cancel(task.ref, force=True)
 
     def _watch(self) -> None:
-        """The thread that settles futures, starts tasks again, and sees whether the cluster can still run them."""
-        looked = time.monotonic()
+        """The thread that settles futures, starts tasks again and, when nothing comes, looks whether anything can."""
         while True:
             try:
                 with suppress(Empty):
@@ -190,9 +189,8 @@ class RayExecutor(Executor):
                     if ended is None:
                         return
                     self._settle(*ended)
-                if time.monotonic() - looked >= _PERIOD:
-                    self._look()
-                    looked = time.monotonic()
+                    continue
+                self._look()
             except Exception as error:  # whatever it is, nobody may wait forever
                 self._break(f"Ray failed ({type(error).__name__}: {error}); look at the cluster and start again")
 
@@ -201,12 +199,7 @@ class RayExecutor(Executor):
             return
         error = done.exception()
         if error is None:
-            kind, value = done.result()
-            if kind == "unloadable":
-                self._break(value)
-                return
-            with suppress(InvalidStateError):  # cancelled just now
-                task.future.set_result(value) if kind == "result" else task.future.set_exception(value)
+            self._answer(task, *done.result())
             return
         raised = self._ray.exceptions
         if isinstance(error, (raised.RuntimeEnvSetupError, raised.TaskUnschedulableError)):
@@ -219,8 +212,17 @@ class RayExecutor(Executor):
             times = "its worker died" if task.starts == 1 else f"its workers died, {task.starts} in a row"
             self._fail(task, WorkerError(f"{times}: {_line(error)}"))
 
+    def _answer(self, task: _Task, kind: str, value: Any) -> None:
+        if kind == "unloadable":
+            self._break(value)
+        elif kind == "error":
+            self._fail(task, value)
+        else:
+            with suppress(InvalidStateError):  # cancelled just now
+                task.future.set_result(value)
+
     def _fail(self, task: _Task, error: BaseException) -> None:
-        with suppress(InvalidStateError):
+        with suppress(InvalidStateError):  # cancelled just now
             task.future.set_exception(error)
 
     def _look(self) -> None:

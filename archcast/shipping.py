@@ -128,18 +128,15 @@ def _own_modules() -> Iterator[None]:
 
 
 def _is_own(name: str, module: Any) -> bool:
-    file = getattr(module, "__file__", None)
-    if (
-        not file
-        or getattr(module, "__name__", "") != name
-        or name == "__main__"
-        or name.partition(".")[0] == "archcast"
-    ):
+    if name.partition(".")[0] in ("__main__", "archcast") or getattr(module, "__name__", "") != name:
         return False
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not _is_installed(file)
+
+
+@functools.cache  # asked for every loaded module whenever something is sent
+def _is_installed(file: str) -> bool:
     path = Path(file)
-    return not {"site-packages", "dist-packages"} & set(path.parts) and not path.is_relative_to(_standard_library())
-
-
-@functools.cache
-def _standard_library() -> Path:
-    return Path(sysconfig.get_path("stdlib"))
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(
+        sysconfig.get_path("stdlib")
+    )

@@ -14,7 +14,8 @@ SCRIPTS = (
     "proxy_reference",
     "proxy_cost", "measurements", "proxy_correlation", "proxy_fidelity", "robot", "zero_cost_pt", "pretraining_resume",
     "pretraining_objectives", "heads", "losses",
-    "search_queries", "search_hardware", "search_real", "search_kill", "search_ask_speed",
+    "search_queries", "search_hardware", "search_real", "search_kill", "search_ray",
+    "search_ask_speed",
     "adapters",
     "tables",
 )  # fmt: skip

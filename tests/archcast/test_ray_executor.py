@@ -23,6 +23,7 @@ import pytest
 pytest.importorskip("ray")
 
 from archcast.cli import main
+from archcast.datasets.corpus import make_corpus
 from archcast.errors import ConfigError, MissingExtraError
 from archcast.graphs.capture import capture_all
 from archcast.proxies import score
@@ -159,6 +160,17 @@ def test_a_pool_is_measured_and_captured_as_here(
 
 
 @pytest.mark.slow
+def test_a_corpus_is_the_same_wherever_it_is_made(executor: RayExecutor, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"graphs": 60, "zoo": False, "exclude": ["autoformer"], "progress": False}
+    make_corpus(tmp_path / "here", **options)
+    make_corpus(tmp_path / "there", **options, jobs=2, executor=executor)
+    files = sorted(path.name for path in (tmp_path / "here").glob("*.arrow"))
+    assert files == sorted(path.name for path in (tmp_path / "there").glob("*.arrow")) != []
+    for name in files:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+@pytest.mark.slow
 def test_an_item_that_kills_its_workers_leaves_the_others(cluster: Any) -> None:
     def some(numbers: list[int]) -> list[int]:
         if 3 in numbers:
@@ -189,7 +201,7 @@ def test_the_command_isolates(
     cluster: Any, executor: RayExecutor, own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert executor.slots
-    assert main([*command(own, cluster), "--isolate", "--timeout", "100"]) == 0
+    assert main([*command(own, cluster), "--budget", "2", "--isolate", "--timeout", "100"]) == 0
     assert json.loads(capsys.readouterr().out)["failed"] == 1
 
 

@@ -24,8 +24,6 @@ NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": HOS
 SECOND = {**NODE, "resources": {"second": 8}}
 # A lost machine is noticed after five seconds instead of fifteen.
 LIMITS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
-MIDDLE = 10  # evaluations before anything is killed
-DEADLY = "4.0"  # the first digits of what kills its worker
 
 
 @contextmanager
@@ -42,17 +40,32 @@ def two_nodes() -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Noted:
-    """An evaluation that adds a line to `log` when it starts: spec, process, node.
+class Victim:
+    """An evaluation (on `node`, where one is given) that writes its process and spec to `path` and waits for its end.
 
-    With `victim`, one of them in the middle (on `node`, where it is given) writes its process there and waits until it
-    is killed.
+    It is the first to start after `after` evaluations.
     """
+
+    path: Path
+    node: str = ""
+    after: int = 10
+
+    def wait(self, spec: str, node: str, started: int) -> None:
+        if node.startswith(self.node) and started > self.after:
+            with suppress(FileExistsError), self.path.open("x") as file:
+                file.write(f"{os.getpid()} {spec}\n")
+                file.flush()
+                time.sleep(3600)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """An evaluation that adds a line to `log` when it starts: spec, process, node; `deadly` ones kill their worker."""
 
     log: Path
     seconds: float = 0.05
-    victim: Path | None = None
-    node: str = ""
+    victims: tuple[Victim, ...] = ()
+    deadly: tuple[str, ...] = ()
 
     def __call__(self, spec: str) -> float:
         import ray
@@ -60,13 +73,10 @@ class Noted:
         here = ray.get_runtime_context().get_node_id()
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{spec} {os.getpid()} {here}\n")
-        if spec.startswith(DEADLY):
+        if spec in self.deadly:
             os._exit(7)
-        if self.victim is not None and here.startswith(self.node) and len(lines(self.log)) > MIDDLE:
-            with suppress(FileExistsError), self.victim.open("x") as file:
-                file.write(f"{os.getpid()} {spec}\n")
-                file.flush()
-                time.sleep(3600)
+        for victim in self.victims:
+            victim.wait(spec, here, len(lines(self.log)))
         time.sleep(self.seconds)
         return score(spec)
 
@@ -98,7 +108,7 @@ def main() -> None:
     address, journal, log, victim = sys.argv[1:]
     with RayExecutor(address) as executor:
         run_search(
-            CountingSpace(), Noted(Path(log), victim=Path(victim)), budget=40, batch=4, strategy="random",
+            CountingSpace(), Noted(Path(log), victims=(Victim(Path(victim)),)), budget=40, batch=4, strategy="random",
             predictor=None, journal=journal, executor=executor,
         )  # fmt: skip
 

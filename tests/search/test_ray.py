@@ -19,13 +19,15 @@ pytest.importorskip("ray")
 pytest.importorskip("sqlalchemy")
 
 from archcast.ray_executor import ClusterError, RayExecutor
+from archcast.search.core import Search
 from archcast.search.journal import SQLiteJournal
 from archcast.search.run import run_search
-from tests.search.ray_cluster import DEADLY, SECOND, Noted, await_victim, lines, two_nodes
+from tests.search.ray_cluster import SECOND, Noted, Victim, await_victim, lines, two_nodes
 from tests.search.toy import CountingSpace, score
 
 pytestmark = pytest.mark.slow
 BUDGET = 40
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,12 @@ def search(journal: Path, evaluate: Any, executor: RayExecutor, **settings: Any)
     )  # fmt: skip
 
 
-def evaluated(journal: Path, log: Path) -> dict[str, int]:
+def evaluated(journal: Path, log: Path, deadly: tuple[str, ...] = ()) -> dict[str, int]:
     """How often each network was evaluated, after a look that each is in the journal once, with its score or reason."""
     trials = SQLiteJournal.open(journal, {}, resume=True).news()
     assert len(trials) == len({trial.identity for trial in trials}) == BUDGET
     for trial in trials:
-        if trial.spec.startswith(DEADLY):
+        if trial.spec in deadly:
             assert trial.state == "failed"
             assert trial.reason.startswith("WorkerError: its workers died, 3 in a row")
         else:
@@ -63,7 +65,7 @@ def evaluated(journal: Path, log: Path) -> dict[str, int]:
 
 
 def again(times: dict[str, int]) -> set[str]:
-    return {spec for spec, count in times.items() if count > 1 and not spec.startswith(DEADLY)}
+    return {spec for spec, count in times.items() if count > 1}
 
 
 def test_a_killed_worker_loses_nothing(executor: RayExecutor, tmp_path: Path) -> None:
@@ -71,11 +73,12 @@ def test_a_killed_worker_loses_nothing(executor: RayExecutor, tmp_path: Path) ->
     journal, log, victim = tmp_path / "run.db", tmp_path / "log", tmp_path / "victim"
     killer = threading.Thread(target=lambda: os.kill(await_victim(victim)[0], signal.SIGKILL), daemon=True)
     killer.start()
-    search(journal, Noted(log, victim=victim), executor)
+    deadly = Search(CountingSpace(), strategy="random").ask(4)[1]
+    search(journal, Noted(log, victims=(Victim(victim),), deadly=(deadly,)), executor)
     killer.join()
-    times = evaluated(journal, log)
-    assert again(times) == {await_victim(victim)[1]}
-    assert {times[spec] for spec in times if spec.startswith(DEADLY)} == {3}
+    times = evaluated(journal, log, (deadly,))
+    assert again(times) == {await_victim(victim)[1], deadly}
+    assert times[deadly] == 3
     assert len({node for _, _, node in lines(log)}) == 2
 
 
@@ -92,7 +95,7 @@ def test_a_lost_node_loses_nothing(cluster: Any, executor: RayExecutor, tmp_path
 
     killer = threading.Thread(target=remove, daemon=True)
     killer.start()
-    search(journal, Noted(log, victim=victim, node=second.node_id), executor)
+    search(journal, Noted(log, victims=(Victim(victim, second.node_id),)), executor)
     killer.join()
     times = evaluated(journal, log)
     assert again(times) == {await_victim(victim)[1]}
@@ -148,7 +151,7 @@ def test_an_interrupted_search_ends_its_evaluations(executor: RayExecutor, tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        search(journal, Noted(log, victim=victim), executor, on_result=interrupt)
+        search(journal, Noted(log, victims=(Victim(victim),)), executor, on_result=interrupt)
     pid, spec = await_victim(victim)
     assert gone(pid)
     trials = SQLiteJournal.open(journal, {}, resume=True).news()
@@ -158,7 +161,7 @@ def test_an_interrupted_search_ends_its_evaluations(executor: RayExecutor, tmp_p
 def test_a_killed_driver_resumes(cluster: Any, executor: RayExecutor, tmp_path: Path) -> None:
     journal, log, victim = tmp_path / "run.db", tmp_path / "log", tmp_path / "victim"
     command = [sys.executable, "-m", "tests.search.ray_cluster", cluster.address, *map(str, (journal, log, victim))]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as driver:
+    with subprocess.Popen(command, cwd=CHECKOUT) as driver:
         pid, spec = await_victim(victim)
         driver.send_signal(signal.SIGKILL)
     assert gone(pid)
@@ -180,3 +183,12 @@ def test_what_workers_cannot_load_ends_the_search_and_stays_pending(cluster: Any
         search(tmp_path / "run.db", Unloadable(), another)
     trials = SQLiteJournal.open(tmp_path / "run.db", {}, resume=True).news()
     assert {trial.state for trial in trials} == {"pending"}
+
+
+def test_the_example_trains_on_the_cluster(cluster: Any) -> None:
+    command = [sys.executable, "examples/search_ray.py", "--budget", "2", "--address", cluster.address]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 trainings at a time" in done.stderr, done.stderr
+    assert "2/2 evaluated" in done.stderr, done.stderr
+    assert "Best networks" in done.stdout
