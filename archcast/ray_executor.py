@@ -204,15 +204,21 @@ class RayExecutor(Executor):
         raised = self._ray.exceptions
         if isinstance(error, (raised.RuntimeEnvSetupError, raised.TaskUnschedulableError)):
             self._break(f"Ray cannot start workers: {_line(error)}")
-        elif isinstance(error, raised.RayTaskError) or not isinstance(error, raised.RayError):
-            self._fail(task, getattr(error, "cause", None) or error)  # the result could not be sent back
+        elif not isinstance(error, raised.RayError) or isinstance(error, raised.RayTaskError):
+            last = str(error).strip().rpartition("\n")[2]  # what a task raises is an answer, so it did not even begin
+            self._break(f"workers cannot begin ({last}); install the same archcast on every machine")
         elif task.starts <= self._retries:
             self._start(task)
         else:
             times = "its worker died" if task.starts == 1 else f"its workers died, {task.starts} in a row"
             self._fail(task, WorkerError(f"{times}: {_line(error)}"))
 
-    def _answer(self, task: _Task, kind: str, value: Any) -> None:
+    def _answer(self, task: _Task, kind: str, data: bytes) -> None:
+        try:
+            value = pickle.loads(data)
+        except Exception as error:  # of a class that only the worker can import
+            self._fail(task, error)
+            return
         if kind == "unloadable":
             self._break(value)
         elif kind == "error":
@@ -303,21 +309,23 @@ def _line(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
-def _work(digest: str, box: list[Any], arguments: bytes, cpus: float) -> tuple[str, Any]:
-    """On a worker: what the function gives ("result"), or raises ("error"); "unloadable" and why."""
+def _work(digest: str, box: list[Any], arguments: bytes, cpus: float) -> tuple[str, bytes]:
+    """On a worker: what the function gives ("result"), or raises ("error"); "unloadable" and why; pickled."""
+    from ray import cloudpickle
+
     use_threads(max(1, int(cpus)))
     try:
         function = _function(digest, box)
         args, named = pickle.loads(arguments)
     except Exception as error:  # unpickling imports whatever is needed
-        return "unloadable", (
+        return "unloadable", pickle.dumps(
             f"{socket.gethostname()} cannot load what it is to run ({type(error).__name__}: {error}); install it on "
             "every machine, or name the folder of your modules: runtime_env={'working_dir': '.'}"
         )
     try:
-        return "result", function(*args, **named)
+        return "result", cloudpickle.dumps(function(*args, **named))
     except (Exception, SystemExit) as error:  # told to whoever waits
-        return "error", _portable(error)
+        return "error", cloudpickle.dumps(_portable(error))
 
 
 _functions: dict[str, Callable[..., Any]] = {}  # of this worker, so that what one loads stays loaded

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +55,7 @@ def pack(thing: Any, *, by_value: bool = True) -> bytes:
         MissingExtraError: Ray, whose cloudpickle does it, is not installed.
     """
     buffer = io.BytesIO()
-    with _lock, _own_modules() if by_value else _no_modules():
+    with _lock, _own_modules() if by_value else nullcontext():
         try:
             _pickler()(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(thing)
         except Exception as error:  # pickling runs code of whatever is pickled
@@ -103,11 +103,6 @@ def _goes_along(module: str) -> bool:
     from ray import cloudpickle
 
     return module == "__main__" or module not in sys.modules or module in cloudpickle.list_registry_pickle_by_value()
-
-
-@contextmanager
-def _no_modules() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -238,6 +238,26 @@ def test_what_no_machine_has_is_said(cluster: Any, executor: RayExecutor) -> Non
         there.submit(print)
 
 
+@pytest.mark.slow
+def test_machines_without_archcast_are_said(cluster: Any) -> None:
+    script = """
+import sys
+from archcast.ray_executor import RayExecutor
+
+def forget():
+    import sys
+    sys.modules["archcast"] = None
+
+with RayExecutor(sys.argv[1], runtime_env={"worker_process_setup_hook": forget}) as executor:
+    print(repr(executor.submit(len, "abc").exception()))
+"""
+    command = [sys.executable, "-c", script, cluster.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    assert "ClusterError" in done.stdout, done.stderr
+    assert "No module named 'archcast" in done.stdout
+    assert "on every machine" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [("nonsense", "host:port"), ("ray://head:10001", "host:port"), ("127.0.0.1:1", "nothing answers at 127.0.0.1:1")],
