@@ -327,7 +327,7 @@ def test_weights_are_not_drawn_where_there_are_none() -> None:
     """Layers call `torch.nn.init` with `tensor=...`, custom ones with a position; neither may reach torch on meta."""
     ran: list[str] = []
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             ran.append(func.__name__)
             return func(*args, **(kwargs or {}))
@@ -337,7 +337,7 @@ def test_weights_are_not_drawn_where_there_are_none() -> None:
         nn.init.xavier_uniform_(layer.weight)
         return layer
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]  # torch
         assert capture(build, (1, 3, 8, 8)).params == 112
     assert any(name.startswith("empty") for name in ran)
     assert not [name for name in ran if "uniform" in name]
