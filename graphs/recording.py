@@ -13,7 +13,7 @@ run again with their own torch-function check switched off, so that what they ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
@@ -80,7 +80,7 @@ class Recorder(TorchFunctionMode):
             if isinstance(result, torch.Tensor):
                 self._alias(result, args[0])
             return result
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = tensors_in((args, kwargs))
         if not any(id(tensor) in self._value for tensor in tensors):
             return self._fold(func, args, kwargs, tensors)
         if name == "__contains__" and tensors[0].device.type == "meta":
@@ -112,7 +112,7 @@ class Recorder(TorchFunctionMode):
 
     def note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Record a call that already ran, `name(*args, **kwargs) = result`; for programs that are read, not run."""
-        tensors = list(tensors_in((args, kwargs)))
+        tensors = tensors_in((args, kwargs))
         if not any(id(tensor) in self._value for tensor in tensors):
             self._inherit(result, tensors)
             return
@@ -124,11 +124,11 @@ class Recorder(TorchFunctionMode):
         """Record a whole module as one node that owns `parameters`; the first tensor of `result` is its value."""
         sources = tuple(value for tensor in tensors_in(inputs) if (value := self.value_of(tensor)) is not None)
         params = _NO_PARAMS.union(*(self._params.get(id(tensor), _NO_PARAMS) for tensor in parameters))
-        self._add(node, sources, params, next(tensors_in(result)))
+        self._add(node, sources, params, tensors_in(result)[0])
 
     def _bind(self, call: Call, made: Any, *, known: bool) -> None:
         """Give the tensors of a result their values: `made` is a node, a list of nodes, or a tensor to alias."""
-        results = list(tensors_in(call.result))
+        results = tensors_in(call.result)
         if made is None:
             made = [] if known else [unknown(call.name, tuple(result.shape)) for result in results]
         if isinstance(made, Alias):
@@ -239,7 +239,7 @@ class Recorder(TorchFunctionMode):
             return item
 
         args, kwargs = move(args), {key: move(item) for key, item in kwargs.items()}
-        return args, kwargs, list(tensors_in((args, kwargs)))
+        return args, kwargs, tensors_in((args, kwargs))
 
     def graph(self, outputs: Any, *, name: str = "") -> ComputationGraph:
         """The graph of everything the tensors in `outputs` depend on.
@@ -282,19 +282,30 @@ class Recorder(TorchFunctionMode):
         return sorted(seen)
 
 
-def tensors_in(item: Any) -> Iterator[torch.Tensor]:
+def tensors_in(item: Any) -> list[torch.Tensor]:
     """All tensors in nested lists, tuples, dicts and objects with fields, in order."""
+    found: list[torch.Tensor] = []
+    _gather(item, found)
+    return found
+
+
+def _gather(item: Any, found: list[torch.Tensor]) -> None:
     if isinstance(item, torch.Tensor):
-        yield item
+        found.append(item)
+    elif isinstance(item, _LEAVES):  # most of what layers are called with; asked early, to save the questions below
+        return
     elif isinstance(item, (list, tuple, set)):
         for part in item:
-            yield from tensors_in(part)
+            _gather(part, found)
     elif isinstance(item, dict):
         for part in item.values():
-            yield from tensors_in(part)
+            _gather(part, found)
     elif hasattr(item, "__dataclass_fields__"):
         for field in item.__dataclass_fields__:
-            yield from tensors_in(getattr(item, field))
+            _gather(getattr(item, field), found)
+
+
+_LEAVES = (int, float, str, type(None), torch.dtype, torch.device)
 
 
 @lru_cache(maxsize=4096)
