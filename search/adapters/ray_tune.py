@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from archcast.datasets.atomic import atomic_path
 from archcast.errors import ConfigError, DataError
 from archcast.search.adapters.core import Asker, Settings, missing
 from archcast.search.core import Search
@@ -92,12 +93,18 @@ class Searcher(BaseSearcher):  # type: ignore[misc]  # Ray is not followed by my
 
     def save(self, checkpoint_path: str) -> None:
         state = {**self._asked().state(), "metric": self._metric, "mode": self._mode, "others": list(self._others)}
-        Path(checkpoint_path).write_text(json.dumps(state), encoding="utf-8")
+        with atomic_path(Path(checkpoint_path)) as temporary:
+            temporary.write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
-        self._metric, self._mode = self._metric or state["metric"], self._mode or state["mode"]
-        self._names = set(state["others"])
+        try:
+            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            metric, mode, names = state["metric"], state["mode"], set(state["others"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{checkpoint_path} is no state of this searcher ({error}); start the run anew with its results"
+            ) from error
+        self._metric, self._mode, self._names = self._metric or metric, self._mode or mode, names
         self._asked().restore(state)
 
     def _asked(self) -> Asker:

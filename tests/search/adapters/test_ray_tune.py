@@ -146,3 +146,11 @@ def test_wrong_settings_are_refused() -> None:
         searcher().set_search_properties("score", "max", {"rate": tune.grid_search([1, 2])})
     with pytest.raises(ConfigError, match="must not hold arch"):
         searcher().set_search_properties("score", "max", {"arch": "x"})
+
+
+@pytest.mark.parametrize("text", ["", '{"trials": [', "[]", "{}"])
+def test_a_broken_state_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"state\.json is no state of this searcher"):
+        Searcher(space, "score", "max", predictor=None).restore(str(path))
