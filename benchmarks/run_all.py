@@ -15,7 +15,7 @@ SCRIPTS = (
     "proxy_cost", "measurements", "proxy_correlation", "proxy_fidelity", "robot", "zero_cost_pt", "pretraining_resume",
     "pretraining_objectives", "heads", "losses",
     "search_queries", "search_hardware", "search_real", "search_kill", "search_ray",
-    "search_ask_speed",
+    "search_ask_speed", "large_pools",
     "adapters",
     "tables",
 )  # fmt: skip
