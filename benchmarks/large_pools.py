@@ -33,6 +33,7 @@ from archcast.graphs.capture import capture_all
 from archcast.proxies.scoring import score
 from archcast.ray_executor import RayExecutor
 from archcast.workers import prepare_worker
+from benchmarks.throughput import timm_names
 from tests.search.ray_cluster import two_nodes
 
 RESULT = Path(__file__).parent / "results" / "large_pools.csv"
@@ -41,14 +42,6 @@ RESULT = Path(__file__).parent / "results" / "large_pools.csv"
 def cells(count: int) -> list[str]:
     space, rng = get_space("nasbench201"), np.random.default_rng(0)
     return [f"nasbench201:{space.sample(rng)}" for _ in range(count)]
-
-
-def names(count: int) -> list[str]:
-    """Names spread over all of timm."""
-    import timm
-
-    listed = timm.list_models()
-    return [f"timm:{listed[i]}" for i in np.linspace(0, len(listed) - 1, count).astype(int)]
 
 
 def measured(networks: list[str], executor: Executor | None) -> np.ndarray:
@@ -68,7 +61,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     works: dict[str, tuple[list[str], Callable[[list[str], Executor | None], Any]]] = {
-        "measure": (cells(options.networks), measured), "capture": (names(options.names), captured),
+        "measure": (cells(options.networks), measured), "capture": (timm_names(options.names), captured),
     }  # fmt: skip
     with (
         two_nodes() as cluster,

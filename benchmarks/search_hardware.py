@@ -13,10 +13,10 @@ run, and goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from archcast.datasets.home import find_table
 from archcast.datasets.labels_parquet import read_parquet
 from archcast.search.core import Search
 from archcast.search.pareto import hypervolume
+from benchmarks.resumable import append_missing
 from benchmarks.search_queries import place, taught_without
 
 RESULT = Path(__file__).parent / "results" / "search_hardware.csv"
@@ -86,20 +87,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    finished = set()
-    if options.output.exists():
-        with options.output.open(newline="") as file:
-            finished = {(row["device"], row["method"], int(row["seed"])) for row in csv.DictReader(file)}
-    with options.output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not finished:
-            writer.writeheader()
-        for device in options.devices:
-            for method in options.methods:
-                for seed in range(options.runs):
-                    if (device, method, seed) not in finished:
-                        writer.writerow(run(device, method, seed))
-                        file.flush()
+    append_missing(options.output, FIELDS, product(options.devices, options.methods, range(options.runs)), run)
     summary(options.output)
 
 

@@ -16,11 +16,10 @@ results/search_queries.csv, and goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from archcast.predictor.ranker import PoolRanker
 from archcast.search.core import Search
 from archcast.search.costs import Encoded
 from archcast.search.spaces import BenchmarkSpace
+from benchmarks.resumable import append_missing
 
 RESULT = Path(__file__).parent / "results" / "search_queries.csv"
 TABLES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -183,21 +183,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    finished = set()
-    if options.output.exists():
-        with options.output.open(newline="") as file:
-            finished = {(row["table"], row["strategy"], int(row["seed"])) for row in csv.DictReader(file)}
-    with options.output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if not finished:
-            writer.writeheader()
-        for table in options.tables:
-            for strategy in options.strategies:
-                for seed in range(options.runs):
-                    if (table, strategy, seed) not in finished:
-                        writer.writerow(run(table, strategy, seed, CHEAP_CAP if strategy in CHEAP else CAP))
-                        file.flush()
-                print(table, strategy, flush=True)
+    for table in options.tables:
+        for strategy in options.strategies:
+            cap = CHEAP_CAP if strategy in CHEAP else CAP
+            wanted = [(table, strategy, seed) for seed in range(options.runs)]
+            append_missing(options.output, FIELDS, wanted, partial(run, cap=cap))
+            print(table, strategy, flush=True)
     summary(options.output)
 
 

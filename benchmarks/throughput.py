@@ -80,12 +80,12 @@ def unfamiliar_predictor(encoders: Path | None) -> Predictor:
     return predictor
 
 
-def timm_names() -> list[str]:
+def timm_names(count: int) -> list[str]:
     """Names spread over all of timm."""
     import timm
 
     names = timm.list_models()
-    return [f"timm:{names[i]}" for i in np.linspace(0, len(names) - 1, _TIMM).astype(int)]
+    return [f"timm:{names[i]}" for i in np.linspace(0, len(names) - 1, count).astype(int)]
 
 
 def works(graphs: GraphBatch, encoders: Path | None, two: Executor) -> dict[str, tuple[int, int, Callable[[], Any]]]:
@@ -97,7 +97,7 @@ def works(graphs: GraphBatch, encoders: Path | None, two: Executor) -> dict[str,
     torch.manual_seed(0)
     large, small = TextEncoder(LARGE, Tokenizer().vocabulary).eval(), KGnn().eval()
     batches = [computational_graphs(graphs[start : start + 256]) for start in range(0, min(len(graphs), 1024), 256)]
-    names = timm_names()
+    names = timm_names(_TIMM)
 
     def timm() -> None:
         for start in range(0, len(names), 20):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archcast.errors import ConfigError, DataError, MissingExtraError
+from archcast.errors import ConfigError, DataError, MissingExtraError, SpecError
 from archcast.search.core import Search
 from archcast.search.costs import Cost
 from archcast.search.history import Trial
@@ -16,6 +16,7 @@ from archcast.search.strategy import Strategy, make_strategy
 if TYPE_CHECKING:
     from archcast.predictor.predictor import Predictor
     from archcast.search.space import Space
+    from archcast.search.spaces import ChoiceSpace
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,14 @@ class Asker:
                 self.search.journal.finish(trial)
         self.search.sync()
         self._specs = dict(state["specs"])
+
+
+def spec_or_none(space: ChoiceSpace, chosen: Mapping[str, Any]) -> str | None:
+    """The architecture of a trial's parameters; None where its choices are not, or not yet, those of one."""
+    try:
+        return space.spec_of(chosen)
+    except SpecError:
+        return None
 
 
 def missing(framework: str, error: ImportError, extra: str = "archcast[adapters]") -> MissingExtraError:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archcast.errors import ConfigError, DataError, SpecError
-from archcast.search.adapters.core import Settings, missing
+from archcast.errors import ConfigError, DataError
+from archcast.search.adapters.core import Settings, missing, spec_or_none
 from archcast.search.core import Search
 from archcast.search.spaces import ChoiceSpace
 
@@ -110,7 +110,7 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
         self.__dict__.update(state, _lock=threading.RLock())
 
     def _propose(self, study: Study, trial: FrozenTrial) -> str | None:
-        if self._made(trial.system_attrs.get("fixed_params", {})) is not None:
+        if spec_or_none(self.space, trial.system_attrs.get("fixed_params", {})) is not None:
             return None  # enqueued whole
         with self._lock:
             for _ in range(_TRIES):
@@ -148,7 +148,11 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
 
     def _learn(self, known: _Known, trial: FrozenTrial, state: Any, values: Sequence[float] | None) -> None:
         proposed = trial.system_attrs.get(_SPEC)
-        made = self._made(trial.params) or self._made(trial.system_attrs.get("fixed_params", {})) or proposed
+        made = (
+            spec_or_none(self.space, trial.params)
+            or spec_or_none(self.space, trial.system_attrs.get("fixed_params", {}))
+            or proposed
+        )
         search = known.search
         if state in (TrialState.RUNNING, TrialState.WAITING):
             for spec in (proposed, made):
@@ -163,13 +167,6 @@ class Sampler(BaseSampler):  # type: ignore[misc]  # Optuna is not followed by m
                 search.tell(made, dict(zip(search.objectives.names, values, strict=True)))
         if proposed not in (None, made):
             search.tell(proposed, DataError("the trial evaluated another architecture"))
-
-    def _made(self, chosen: dict[str, Any]) -> str | None:
-        """The architecture of a trial; None where its choices are not, or not yet, those of one."""
-        try:
-            return self.space.spec_of(chosen)
-        except SpecError:
-            return None
 
     def _named(self, study: Study) -> list[str]:
         count = len(study.directions)

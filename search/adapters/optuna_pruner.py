@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archcast.errors import CaptureError, ConfigError, DataError, SpecError
-from archcast.search.adapters.core import missing
+from archcast.errors import CaptureError, ConfigError, DataError
+from archcast.search.adapters.core import missing, spec_or_none
 from archcast.search.spaces import ChoiceSpace
 
 try:
@@ -72,12 +72,14 @@ class Pruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed by myp
         return self._decided[key] or bool(self.others.prune(study, trial))
 
     def _hopeless(self, study: Study, trial: FrozenTrial) -> bool:
-        spec = self._made(trial)
+        spec = spec_or_none(self.space, trial.params)
         if spec is None:
             return False
         sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        values = {made: sign * one.value for one in complete if (made := self._made(one)) is not None}
+        values = {
+            made: sign * one.value for one in complete if (made := spec_or_none(self.space, one.params)) is not None
+        }
         if len(values) < self.n_startup or spec in values:
             return False
         try:
@@ -96,12 +98,6 @@ class Pruner(BasePruner):  # type: ignore[misc]  # Optuna is not followed by myp
         made = Predictor() if self.predictor is None else copy(self.predictor)
         made.unit = ""  # values of a study have no bounds that a unit would set
         return made
-
-    def _made(self, trial: FrozenTrial) -> str | None:
-        try:
-            return self.space.spec_of(trial.params)
-        except SpecError:
-            return None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None}

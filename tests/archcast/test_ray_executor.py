@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,6 @@ from archcast.search.config import SearchConfig
 from archcast.search.isolation import Isolated
 from archcast.shipping import Shipped, pack
 from archcast.spreading import chunk_size, spread
-from tests.search.ray_cluster import two_nodes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CELLS = [
@@ -62,18 +61,6 @@ def evaluate(spec):
     assert data() is data()
     return sum(value.numel() for value in space.network(spec).parameters()) + data()[0].sum()
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with two_nodes() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def executor(cluster: Any) -> Iterator[RayExecutor]:
-    with RayExecutor(cluster.address) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,12 @@ from archcast.ray_executor import ClusterError, RayExecutor
 from archcast.search.core import Search
 from archcast.search.journal import SQLiteJournal
 from archcast.search.run import run_search
-from tests.search.ray_cluster import SECOND, Noted, Victim, await_victim, lines, two_nodes
+from tests.search.ray_cluster import SECOND, Noted, Victim, await_victim, lines
 from tests.search.toy import CountingSpace, score
 
 pytestmark = pytest.mark.slow
 BUDGET = 40
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with two_nodes() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def executor(cluster: Any) -> Iterator[RayExecutor]:
-    with RayExecutor(cluster.address) as made:
-        yield made
 
 
 def search(journal: Path, evaluate: Any, executor: RayExecutor, **settings: Any) -> None:
