@@ -49,7 +49,7 @@ class Progress:
         text = self._line(search, trial, best)
         if self._terminal:
             print(f"\r\x1b[K{text}", end="", file=self._out, flush=True)
-        elif better or trial.number + 1 == search.budget:
+        elif better or search.done:
             print(text, file=self._out, flush=True)
 
     def _line(self, search: Search, trial: Trial, best: Trial | None) -> str:

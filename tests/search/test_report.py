@@ -15,6 +15,7 @@ import archcast
 from archcast.cli import main
 from archcast.errors import ConfigError, MissingDataError, NotFittedError
 from archcast.search.config import SearchConfig
+from archcast.search.core import Search
 from archcast.search.progress import Progress
 from archcast.search.report import expected_random, write_report
 from archcast.search.run import run_search
@@ -100,6 +101,22 @@ def test_progress_tells_the_best_and_the_time_left() -> None:
     assert all(line.endswith("left") for line in told)
     assert len(told) < 20  # only what is better, where nobody watches
     Progress(out, quiet=True)
+
+
+def test_the_last_result_is_told_whichever_it_is() -> None:
+    """Results come in any order: here the trial proposed first ends last, and is not the best."""
+    out = StringIO()
+    search = Search(CountingSpace(), strategy="random", budget=2)
+    first, second = search.ask(2)
+    with Progress(out) as progress:
+        progress.start(search)
+        for spec, value in ((second, 90.0), (first, 80.0)):
+            search.tell(spec, value)
+            trial = search.history.of_spec(spec)
+            assert trial is not None
+            progress.step(search, trial)
+    told = out.getvalue().splitlines()[1:]  # the first tells of trials that were there before
+    assert [line.split(";")[0] for line in told] == ["1/2 evaluated", "2/2 evaluated"]
 
 
 def test_a_search_of_a_file_by_the_command(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
