@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from archcast.config_files import check_keys, read_yaml
+from archcast.encoders import devices
 from archcast.encoders.augmentations import AUGMENTATIONS
 from archcast.encoders.checkpoints import Checkpoint, MetricsLog, latest_checkpoint, write_checkpoint
 from archcast.encoders.contrastive import OBJECTIVES
@@ -186,7 +187,7 @@ def pretrain(
             f"make it with PretrainingData.of(..., eigenvalues={config.eigenvalues}), or lower eigenvalues"
         )
     data = replace(data, spectra=data.spectra[:, : config.eigenvalues])  # ascending: the smallest come first
-    accelerator = _accelerator(config)
+    accelerator = devices.accelerator(mixed_precision=config.mixed_precision, cpu=config.cpu)
     makers = encoder_makers(config) if readers is None else readers
     # The caller's generators are left as they were.
     with torch.random.fork_rng(device_type=accelerator.device.type if accelerator.device.type != "cpu" else "cuda"):
@@ -416,18 +417,6 @@ class _Training:
         weights = {name: value.detach().cpu().clone() for name, value in self.plain.state_dict().items()}
         with atomic_path(self.folder / "model.safetensors") as temporary:
             save_file(weights, temporary)
-
-
-def _accelerator(config: PretrainConfig) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    # Parameters without a gradient (the embedding of a measurement nobody took) must not stop the reduction.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    try:
-        return Accelerator(mixed_precision=config.mixed_precision, cpu=config.cpu, kwargs_handlers=[unused])
-    except ValueError as error:
-        raise ConfigError(f"{error} (accelerate keeps one precision and device as long as a process lives)") from error
 
 
 def _optimizer(config: PretrainConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from archcast.encoders.devices import accelerator
 from archcast.encoders.fuzzy import FuzzyClusters
 from archcast.encoders.gcn import GraphEncoder, GraphEncoderConfig
 from archcast.encoders.graph_tensors import GraphTensors
@@ -161,8 +162,6 @@ def train_members(
     Raises:
         ConfigError: fewer families than a step draws.
     """
-    from accelerate import Accelerator
-
     families: dict[str, list[int]] = {}
     for position, pool in enumerate(pools):
         families.setdefault(pool.family, []).append(position)
@@ -171,7 +170,7 @@ def train_members(
             f"{len(families)} families of pools ({', '.join(families)}) are too few to learn from "
             f"{config.families} a step; add pools of other spaces"
         )
-    device = Accelerator().device
+    device = accelerator().device
     given = [read(pool, device) for pool in pools]
     members = []
     for member in range(config.members):

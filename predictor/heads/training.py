@@ -120,10 +120,12 @@ def train_head(
     """
     import torch
 
+    from archcast.encoders import devices
+
     config = config or HeadTraining()
     if not len(targets):
         raise DataError("there are no labels to train a head on; label some networks first")
-    accelerator = _accelerator(config)
+    accelerator = devices.accelerator(mixed_precision=config.mixed_precision, cpu=config.cpu)
     device = accelerator.device
     # Every process draws its own dropout; the weights are those of the first one.
     noise = np.random.default_rng([config.seed, accelerator.process_index]).integers(2**31)
@@ -225,18 +227,6 @@ class _Clock:
             return planned
         counts: Tensor = self.accelerator.gather(torch.tensor([planned], device=self.accelerator.device))
         return int(counts.min())
-
-
-def _accelerator(config: HeadTraining) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    # Parameters without a gradient (the vector of an op that no network has) must not stop the reduction.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    try:
-        return Accelerator(mixed_precision=config.mixed_precision, cpu=config.cpu, kwargs_handlers=[unused])
-    except ValueError as error:
-        raise ConfigError(f"{error} (accelerate keeps one precision and device as long as a process lives)") from error
 
 
 def _optimizer(config: HeadTraining, model: nn.Module) -> torch.optim.Optimizer:
