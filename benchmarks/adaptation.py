@@ -3,27 +3,38 @@
     python -m benchmarks.adaptation [--labels 20 50] [--seeds 0 1 2] [--pools nasbench201 ...]
 
 The networks are those of measurements/POOL.parquet that were measured most thoroughly (up to 2,000): `labels` of them
-are drawn, the others are ranked. *pretrained* adds what other spaces know: the score of the ranker as an input, and the
-kernel prior of all other families; *measured* adds the proxies; *zero-shot* is the ranker on features without labels.
-Writes results/adaptation.csv.
+are drawn, the others are ranked. *pretrained* adds what other spaces know: the score of the ranker as an input and as
+the zero-shot order of what is asked, and the kernel prior of all other families; *measured* adds the proxies; *chosen*
+labels what `Predictor.suggest` names, in batches as of benchmarks/active_labels.py, instead of random networks;
+*zero-shot* is the ranker on features without labels. Finished pools are kept; `--again` starts anew. Writes
+results/adaptation.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 from tqdm import tqdm
 
 from archcast.datasets.benchmark import load_benchmark
+from archcast.graphs.graph import GraphBatch
+from archcast.predictor.blend import PROCESSES
 from archcast.predictor.predictor import Predictor
 from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources
 from archcast.predictor.ranker import PoolRanker
 from benchmarks.few_shot import prior_without
 from benchmarks.measured_networks import thoroughly_measured
+from benchmarks.resumable import append_missing
+
+FloatArray = NDArray[np.float64]
 
 OUTPUT = Path(__file__).parent / "results" / "adaptation.csv"
 POOLS = {
@@ -36,7 +47,13 @@ POOLS = {
 }  # fmt: skip
 """Name of the table -> benchmark and task."""
 
-STARTS = ("labels", "pretrained", "measured", "pretrained, measured")
+STARTS = ("labels", "pretrained", "measured", "pretrained, measured", "pretrained, chosen",
+          "pretrained, measured, chosen")  # fmt: skip
+BATCHES = (24, 36, 54, 81, 122)
+"""Labels after which the next ones are chosen anew."""
+
+
+FIELDS = ("pool", "labels", "seed", "start", "task", "networks", "spearman", "kendall")
 
 
 def main() -> None:
@@ -44,47 +61,77 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", type=int, default=[20, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--pools", nargs="+", default=list(POOLS), choices=list(POOLS), metavar="POOL")
+    parser.add_argument("--again", action="store_true", help="forget what was finished")
     options = parser.parse_args()
-    sources = labelled_sources()
-    records: list[dict[str, object]] = []
-    for name in tqdm(options.pools, "pools"):
-        records += pool_lines(name, sources, options.labels, options.seeds)
-        pd.DataFrame(records).round(4).to_csv(OUTPUT, index=False, lineterminator="\n")
-    table = pd.DataFrame(records)
+    if options.again:
+        OUTPUT.unlink(missing_ok=True)
+    wanted = list(product(options.pools, options.labels, options.seeds, ("zero-shot", *STARTS)))
+    append_missing(OUTPUT, FIELDS, tqdm(wanted, "runs"), run)
+    table = pd.read_csv(OUTPUT)
     print(table.pivot_table(index=["pool", "labels"], columns="start", values="spearman", aggfunc="median").round(3))
 
 
-def pool_lines(name: str, sources: Sources, sizes: list[int], seeds: list[int]) -> list[dict[str, object]]:
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measured networks of a pool, and the ranker that has not seen its family."""
+
+    graphs: GraphBatch
+    labels: FloatArray
+    columns: dict[str, FloatArray]
+    ranker: PoolRanker
+
+    def part(self, rows: NDArray[np.int64], wanted: bool) -> dict[str, FloatArray] | None:
+        """What was measured of some of them, if that is wanted."""
+        return {proxy: values[rows] for proxy, values in self.columns.items()} if wanted else None
+
+
+@cache
+def sources() -> Sources:
+    return labelled_sources()
+
+
+@lru_cache(1)
+def measured_pool(name: str) -> Measured:
     space, task = POOLS[name]
     benchmark = load_benchmark(space, task)
-    ranker = PoolRanker.fit({other: pair for other, pair in sources.items() if other != space})
     rows, columns = thoroughly_measured(name, benchmark.specs)
-    graphs, labels = benchmark.graphs(rows), benchmark.scores[rows]
-    records: list[dict[str, object]] = []
-    for size in sizes:
-        for seed in seeds:
-            order = np.random.default_rng(seed).permutation(len(rows))
-            train, test = order[:size], order[size:]
-            zero_shot = Predictor()
-            zero_shot.ranker = ranker
-            found = {"zero-shot": zero_shot(graphs.take(test))}
-            for start in STARTS:
-                predictor = Predictor()
-                if "pretrained" in start:
-                    predictor.ranker, predictor.kernel_prior = ranker, prior_without(family_of(space))
-                known, asked = (
-                    {proxy: values[part] for proxy, values in columns.items()} if "measured" in start else None
-                    for part in (train, test)
-                )
-                predictor.fit(graphs.take(train), labels[train], seed=seed, measured=known)
-                found[start] = predictor(graphs.take(test), measured=asked)
-            for start, scores in found.items():
-                records.append({
-                    "pool": name, "task": task, "labels": size, "seed": seed, "start": start, "networks": len(test),
-                    "spearman": float(spearmanr(scores, labels[test]).statistic),
-                    "kendall": float(kendalltau(scores, labels[test]).statistic),
-                })  # fmt: skip
-    return records
+    ranker = PoolRanker.fit({other: pair for other, pair in sources().items() if other != space})
+    return Measured(benchmark.graphs(rows), benchmark.scores[rows], columns, ranker)
+
+
+def run(name: str, size: int, seed: int, start: str) -> dict[str, object]:
+    """One line: how networks without labels are ranked."""
+    pool, proxies = measured_pool(name), "measured" in start
+    predictor = Predictor()
+    if start == "zero-shot" or "pretrained" in start:
+        predictor.ranker = pool.ranker
+    if "pretrained" in start:
+        predictor.kernel_prior = prior_without(family_of(POOLS[name][0]))
+    train = np.random.default_rng(seed).permutation(len(pool.labels))[:size]
+    if "chosen" in start:
+        train = chosen(predictor, pool, size, seed)
+    test = np.setdiff1d(np.arange(len(pool.labels)), train)
+    if start != "zero-shot":
+        predictor.fit(pool.graphs.take(train), pool.labels[train], seed=seed, measured=pool.part(train, proxies))
+    scores, labels = predictor(pool.graphs.take(test), measured=pool.part(test, proxies)), pool.labels[test]
+    agreement = {"spearman": spearmanr(scores, labels).statistic, "kendall": kendalltau(scores, labels).statistic}
+    return {
+        "pool": name, "labels": size, "seed": seed, "start": start, "task": POOLS[name][1], "networks": len(test),
+        **{key: round(float(value), 4) for key, value in agreement.items()},
+    }  # fmt: skip
+
+
+def chosen(predictor: Predictor, pool: Measured, size: int, seed: int) -> NDArray[np.int64]:
+    """Networks that a predictor wants to be labelled, which learns after each batch."""
+    taken = np.zeros(0, dtype=np.int64)
+    for upto in (*(batch for batch in BATCHES if batch < size), size):
+        left = np.setdiff1d(np.arange(len(pool.labels)), taken)
+        known = pool.graphs.take(taken) if len(taken) else None
+        if known is not None:
+            predictor.fit(known, pool.labels[taken], seed=seed, heads=PROCESSES)
+        picks = predictor.suggest(pool.graphs.take(left), upto - len(taken), labelled=known, seed=seed)
+        taken = np.concatenate([taken, left[picks]])
+    return taken
 
 
 if __name__ == "__main__":

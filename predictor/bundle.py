@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BUILT_IN = Path(__file__).resolve().parent.parent / "pretrained"
 _FILES = ("config.json", "model.safetensors", "vocab.json")
 _ARRAY_HEADS: dict[str, type[GaussianProcessHead] | type[RidgeHead]] = {
@@ -213,6 +213,7 @@ def _pack(predictor: Predictor) -> tuple[Arrays, dict[str, Any], str | None]:
         arrays.update(_flat("value", predictor.fitted.value))
         arrays.update(_flat("neighbourhood", predictor.fitted.neighbourhood))
         arrays["factor"] = np.asarray(predictor.fitted.factor)
+        arrays["zero_shot"] = np.asarray(predictor.fitted.zero_shot)
         arrays.update(_flat("error_scale", predictor.fitted.error_scale))
         if predictor.fitted.agreement is not None:
             config["agreement"] = asdict(predictor.fitted.agreement)
@@ -286,6 +287,7 @@ def _unpack(directory: Path, config: dict[str, Any], arrays: Arrays) -> Predicto
             None if config["agreement"] is None else Agreement(**config["agreement"]),
             _part(Pool, "prior_pool", arrays) if "prior_pool.rows" in arrays else None,
             None if names is None else MeasuredInputs(tuple(names), arrays["measured.floors"]),
+            float(arrays["zero_shot"]),
         )
     return predictor
 

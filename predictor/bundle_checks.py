@@ -64,6 +64,7 @@ _POSITIVE: Final = (
     "gp.scale", "gp.lengths", "ard.scale", "ard.lengths", "ridge.scale", "neighbourhood.spacing",
     "error_scale.factor", "kernel_prior.weights",
 )  # fmt: skip
+_MOST_ZERO_SHOT: Final = 1.0  # ten labels, and an order that agrees with them entirely
 _HEAVY: Final = 1e-6  # how far blend weights may miss a sum of 1
 
 _INTEGERS: Final = r"(?:-?\d{1,15}(?: -?\d{1,15})*)?"
@@ -172,10 +173,10 @@ def input_width(arrays: Arrays, features: int) -> int:
 
 def _expected(arrays: Arrays, config: dict[str, Any]) -> dict[str, str]:
     parts = []
-    result = {}
+    result: dict[str, str] = {}
     if config["blend"] is not None:
         parts += [*(name for name in config["blend"] if name in _SHAPES), "value", "neighbourhood"]
-        result["factor"] = ""
+        result |= {"factor": "", "zero_shot": ""}
         parts.append("error_scale")
         if any(name.startswith("prior_pool.") for name in arrays):
             parts.append("prior_pool")
@@ -210,6 +211,8 @@ def _check_values(path: Path, name: str, array: NDArray[Any], inputs: int) -> No
         raise BundleError(f"{path}: {name} must hold real numbers, not {array.dtype}; the bundle is damaged")
     if np.isnan(array).any() or (name not in _MAY_BE_INFINITE and not np.isfinite(array).all()):
         raise BundleError(f"{path}: {name} holds NaN or infinity; the bundle is damaged")
+    if name == "zero_shot" and not 0 <= float(array) <= _MOST_ZERO_SHOT:
+        raise BundleError(f"{path}: zero_shot must lie in 0..{_MOST_ZERO_SHOT:g}; the bundle is damaged")
     if name in _POSITIVE and (array <= 0).any():
         raise BundleError(f"{path}: {name} must be positive; the bundle is damaged")
 

@@ -17,7 +17,7 @@ _NORMAL_90: Final = 1.645  # half-width of a 90 % interval in standard deviation
 
 
 def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-    """Config and arrays of the schema they have, as schema 5 has them. What is there already stays.
+    """Config and arrays of the schema they have, as schema 6 has them. What is there already stays.
 
     Warns: UserWarning where a forecast may differ from that of the version which wrote the bundle.
     """
@@ -31,6 +31,9 @@ def upgrade(config: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arr
     if config.get("schema_version") == 4:
         config = {**config, "schema_version": 5}
         _experts_of_ranks(config)
+    if config.get("schema_version") == 5:
+        config = {**config, "schema_version": 6}
+        _zero_shot_beside_labels(arrays)
     return config, arrays
 
 
@@ -66,3 +69,9 @@ def _experts_of_ranks(config: dict[str, Any]) -> None:
             UserWarning,
             stacklevel=2,
         )
+
+
+def _zero_shot_beside_labels(arrays: Arrays) -> None:
+    """Schema 6 added the weight of the zero-shot order beside heads that learnt from a few labels; before, it was 0."""
+    if "factor" in arrays:
+        arrays.setdefault("zero_shot", np.asarray(0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 from archcast.encoders.pool import Pool
 from archcast.graphs.graph import GraphBatch
 from archcast.predictor.blend import FURTHER_HEADS, Blend, fit_blend, head_named, with_relevance
-from archcast.predictor.calibration import Agreement, ErrorScale, ValueMap, conformal_factor
+from archcast.predictor.calibration import (
+    Agreement,
+    ErrorScale,
+    ValueMap,
+    conformal_factor,
+    rank_gauss,
+    standardised,
+)
+from archcast.predictor.consensus import PROXIES, consensus
 from archcast.predictor.heads.networks import Networks
 from archcast.predictor.measured_inputs import MeasuredInputs
 from archcast.predictor.neighbourhood import Neighbourhood
@@ -19,6 +28,9 @@ from archcast.predictor.ranker import PoolRanker
 
 FloatArray = NDArray[np.float64]
 Columns = dict[str, FloatArray]
+
+_AS_LABELS: Final = 10.0  # how many labels a zero-shot order is worth that agrees with the labels entirely
+_LEAST_WEIGHT: Final = 0.05  # below this it is not worth its time
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,8 @@ class Fitted:
         agreement: cross-validated rank agreement of the blend with the labels; None where a bundle does not tell.
         prior_pool: the labelled networks as a pool, if the ranker's score is an extra input column; else None.
         measured: the zero-cost proxies that are further input columns; None where none were measured.
+        zero_shot: weight of the zero-shot order of the pool that is asked about beside the blend, both in units of
+            their spread there; see `zero_shot_weight`.
     """
 
     blend: Blend
@@ -44,6 +58,7 @@ class Fitted:
     agreement: Agreement | None = None
     prior_pool: Pool | None = None
     measured: MeasuredInputs | None = None
+    zero_shot: float = 0.0
 
     def inputs(
         self,
@@ -121,7 +136,32 @@ def fit_features(
             errors[own] *= conformal_factor(residuals[own], difficulty[own])
         neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
     factor = conformal_factor(residuals, difficulty)
-    return Fitted(learnt.blend, value, neighbourhood, factor, scale, agreement, prior_pool, measured)
+    weight = 0.0
+    if prior_pool is not None:
+        order = inputs.features[:, features.shape[1]]
+        weight = zero_shot_weight(with_proxies(order, columns or {}, prior_pool), labels)
+    return Fitted(learnt.blend, value, neighbourhood, factor, scale, agreement, prior_pool, measured, weight)
+
+
+def with_proxies(scores: FloatArray, columns: Columns, pool: Pool) -> FloatArray:
+    """`[n]` zero-shot scores of a pool, sharpened by those of its measured `columns` that can do that."""
+    heard = {name: values for name, values in columns.items() if name in PROXIES}
+    return consensus(scores, heard, pool.variation) if heard else scores
+
+
+def zero_shot_weight(order: FloatArray, labels: FloatArray) -> float:
+    """How much the zero-shot order of a pool counts beside heads that learnt from `labels` `[n]`.
+
+        10 max(0, rho) / n,    rho = correlation of the normal scores of `order` and of `labels`
+
+    A few labels teach heads less than other spaces know; by a hundred labels that has turned. Below .05 it is 0.
+
+    Args:
+        order: `[n]` zero-shot scores of the labelled networks among themselves.
+    """
+    agreement = float(standardised(rank_gauss(order)) @ standardised(rank_gauss(labels))) / len(labels)
+    weight = _AS_LABELS * max(agreement, 0.0) / len(labels)
+    return weight if weight >= _LEAST_WEIGHT else 0.0
 
 
 def head_inputs(

@@ -25,7 +25,7 @@ from archcast.graphs.graph import GraphBatch
 from archcast.predictor.calibration import Agreement, standardised
 from archcast.predictor.consensus import consensus
 from archcast.predictor.encoded import benchmark_features
-from archcast.predictor.fitted import Fitted, fit_features
+from archcast.predictor.fitted import Fitted, fit_features, with_proxies
 from archcast.predictor.graph_ranker import GraphRanker
 from archcast.predictor.heads.gaussian_process import AutomaticProcessHead
 from archcast.predictor.inputs import as_batch, as_numbers, as_scores
@@ -160,7 +160,9 @@ class Predictor:
                 graphs and features are cached on disk).
             task: refuse to answer for another task than the predictor's.
             pool: what networks of an unfamiliar space are ranked against: each other (`query`), the
-                networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`).
+                networks the predictor was trained on (`reference`), or the former from 16 networks on (`auto`). With
+                labels of this very space the order among each other is heard beside the heads, the less the more labels
+                there are (`archcast.predictor.fitted.zero_shot_weight`); by `reference` the heads rank alone.
             measured: zero-cost proxies of the same networks (`archcast.proxies.score`, or name -> `[n]` scores). They
                 sharpen the order of a pool from an unfamiliar space (`archcast.predictor.consensus`); a predictor that
                 was fitted with them needs them.
@@ -225,23 +227,30 @@ class Predictor:
     ) -> tuple[FloatArray, FloatArray]:
         """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
         assert self.fitted is not None  # `own` is what its heads say
-        if self.ranker is None or self.fitted.prior_pool is not None:
-            if as_columns(measured, len(own)) and self.fitted.measured is None:
-                raise ConfigError(
-                    "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
-                )
-            return own, own
-        # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
+        columns = as_columns(measured, len(own))
+        adapted = self.ranker is None or self.fitted.prior_pool is not None
+        if adapted and columns and self.fitted.measured is None:
+            raise ConfigError(
+                "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
+            )
         among = self._pool(features, pool)
-        # In a pool one share for all, so that its order is of one kind.
-        share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
-        if share.min() == 1:
-            return own, own
-        relative = self._relative(features, batch, among, measured)
-        if among is None:
-            mixed = share * own + (1 - share) * relative
-            return mixed, mixed
-        mixed = share * standardised(own) + (1 - share) * standardised(relative)
+        if adapted:
+            # A few labels of this space: what other spaces say of the pool goes on counting for a while.
+            if among is None or not self.fitted.zero_shot:
+                return own, own
+            relative = with_proxies(self._relative(features, batch, among, None), columns, among)
+            mixed = standardised(own) + self.fitted.zero_shot * standardised(relative)
+        else:
+            # Pretrained: the more familiar a network, the more its own score counts against the relations that carry
+            # over. In a pool one share for all, so that its order is of one kind.
+            share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
+            if share.min() == 1:
+                return own, own
+            relative = self._relative(features, batch, among, measured)
+            if among is None:
+                mixed = share * own + (1 - share) * relative
+                return mixed, mixed
+            mixed = share * standardised(own) + (1 - share) * standardised(relative)
         # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
         ranks = rankdata(np.round(mixed, 9)) - 1
         return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
