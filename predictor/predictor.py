@@ -239,7 +239,7 @@ class Predictor:
             if among is None or not self.fitted.zero_shot:
                 return own, own
             relative = with_proxies(self._relative(features, batch, among, None), columns, among)
-            mixed = standardised(own) + self.fitted.zero_shot * standardised(relative)
+            mixed = own + self.fitted.zero_shot * own.std() * standardised(relative)
         else:
             # Pretrained: the more familiar a network, the more its own score counts against the relations that carry
             # over. In a pool one share for all, so that its order is of one kind.

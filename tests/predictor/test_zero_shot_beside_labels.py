@@ -82,7 +82,7 @@ def test_a_pool_is_ordered_by_both(adapted_to_few: Predictor, unseen: Sample) ->
     assert 0 < fitted.zero_shot < 0.7
     own = adapted_to_few.predict(unseen.graphs, pool="reference").scores
     order = unseen.features[:, 0].astype(np.float64)
-    expected = standardised(own) + fitted.zero_shot * standardised(order)
+    expected = own + fitted.zero_shot * own.std() * standardised(order)
     forecast = adapted_to_few.predict(unseen.graphs)
     np.testing.assert_allclose(forecast.scores, expected, atol=1e-9)
     # The order is that of the scores, the values are those the heads gave.
@@ -126,7 +126,7 @@ def test_measured_networks_are_ordered_by_all_three(labelled: Sample, unseen: Sa
     columns = {name: unseen.scores}
     own = predictor.predict(unseen.graphs, pool="reference", measured=columns).scores
     order = with_proxies(unseen.features[:, 0].astype(np.float64), columns, Pool.of(unseen.features))
-    expected = standardised(own) + fitted.zero_shot * standardised(order)
+    expected = own + fitted.zero_shot * own.std() * standardised(order)
     np.testing.assert_allclose(predictor(unseen.graphs, measured=columns), expected, atol=1e-9)
 
 
