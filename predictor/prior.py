@@ -51,11 +51,21 @@ def prior(relative: FloatArray, pool: Pool, among_themselves: bool) -> FloatArra
         pool: what they are compared with.
         among_themselves: whether they are the pool, so that their own spread is the unit; else it is the pool's.
     """
-    sums = [relative[:, columns].sum(axis=1) for columns in _COLUMNS]
+    return relative @ prior_weights(relative, pool, among_themselves)
+
+
+def prior_weights(members: FloatArray, pool: Pool, among_themselves: bool) -> FloatArray:
+    """`[F]` weights of pool-relative features in the prior: it is linear once its units are known.
+
+    Args:
+        members: `[n, F]` features in the pool of the networks whose spread is the unit, if `among_themselves`.
+    """
+    sums = [members[:, columns].sum(axis=1) for columns in _COLUMNS]
     spreads = [float(part.std()) for part in sums] if among_themselves else _spreads(pool)
-    parts = [part / max(spread, 1e-9) for part, spread in zip(sums, spreads, strict=True)]
-    total = pool.variation @ np.stack(parts)
-    return np.asarray(total / max(float(total.std()), 1e-9) if among_themselves else total)
+    weights = np.zeros(len(FEATURE_NAMES))
+    for share, columns, spread in zip(pool.variation, _COLUMNS, spreads, strict=True):
+        weights[columns] += share / max(spread, 1e-9)
+    return weights / max(float((members @ weights).std()), 1e-9) if among_themselves else weights
 
 
 def _spreads(pool: Pool) -> list[float]:

@@ -31,6 +31,7 @@ from archcast.encoders.pool import Pool
 from archcast.encoders.variation import KINDS
 from archcast.predictor.calibration import rank_gauss
 from archcast.predictor.prior import prior as capacity_prior
+from archcast.predictor.prior import prior_weights
 
 FloatArray = NDArray[np.float64]
 
@@ -82,7 +83,12 @@ class PoolRanker:
         return np.maximum(values, 0.0)
 
     def scores(
-        self, features: NDArray[np.float32], pool: Pool | None = None, graphs: FloatArray | None = None
+        self,
+        features: NDArray[np.float32],
+        pool: Pool | None = None,
+        graphs: FloatArray | None = None,
+        *,
+        members: NDArray[np.float32] | None = None,
     ) -> FloatArray:
         """`[m]` scores of `features` `[m, F]` inside `pool` (default: the reference pool).
 
@@ -90,20 +96,22 @@ class PoolRanker:
             features: of the networks.
             pool: what they are ranked in.
             graphs: `[m]` scores of the same networks by graph encoders, of zero mean and unit spread.
+            members: `[n, F]` networks of the pool whose spread is the unit, so that no score depends on what else is
+                asked about; `features` when left out.
         """
         among, pool = pool, pool or self.reference
         relative = pool.relative(features)
+        unit = relative if members is None else pool.relative(members)
+        weights = prior_weights(unit, pool, among is not None)
         trust = self.similarities(pool) ** _SHARPNESS
-        prior = capacity_prior(relative, pool, among is not None)
-        if graphs is not None and hears_graphs(pool):
-            agreement = max(_correlation(rankdata(prior), rankdata(graphs)), 0.0)
-            prior = prior + GRAPH_SHARE * _wiring(pool) * agreement**_SHARPNESS * graphs
-            prior /= max(float(prior.std()), 1e-9)
-        if trust.max(initial=0.0) <= 0:
-            return prior
-        experts = relative @ (trust / trust.sum() @ self.weights)
-        share = float(trust.max())
-        return np.asarray(share * experts + (1 - share) * prior)
+        share = float(trust.max(initial=0.0))
+        experts = trust / max(float(trust.sum()), 1e-9) @ self.weights
+        if graphs is None or not hears_graphs(pool):
+            return relative @ (share * experts + (1 - share) * weights)
+        prior = relative @ weights
+        agreement = max(_correlation(rankdata(prior), rankdata(graphs)), 0.0)
+        prior += GRAPH_SHARE * _wiring(pool) * agreement**_SHARPNESS * graphs
+        return np.asarray(share * (relative @ experts) + (1 - share) * prior / max(float(prior.std()), 1e-9))
 
     def prior(self, features: NDArray[np.float32], pool: Pool) -> FloatArray:
         """`[m]` what the ranker falls back on where no source is like `pool`."""

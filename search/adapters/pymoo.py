@@ -110,9 +110,7 @@ class ArchitectureProblem(Problem):  # type: ignore[misc]  # pymoo is not follow
             ).values
         assert ranker is not None  # a predictor with neither was refused
         known = self.candidates.everything(self.seed).features
-        pool = Pool.of(known)
-        # The ranker's unit is the spread of what it is given: one at a time, no network depends on its generation.
-        return np.asarray([ranker.scores(np.concatenate([known, row[None]]), pool)[-1] for row in features])
+        return ranker.scores(features, Pool.of(known), members=known)
 
 
 def front(result: Any) -> list[str]:

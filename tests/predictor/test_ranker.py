@@ -87,6 +87,14 @@ def test_the_order_of_networks_does_not_matter(ranker: PoolRanker) -> None:
     np.testing.assert_allclose(shuffled, straight[order], atol=1e-6)
 
 
+def test_among_members_no_score_depends_on_what_else_is_asked(ranker: PoolRanker, unseen: Sample) -> None:
+    pool = Pool.of(unseen.features)
+    together = ranker.scores(unseen.features, pool)
+    alone = [ranker.scores(row[None], pool, members=unseen.features)[0] for row in unseen.features]
+    np.testing.assert_allclose(alone, together, atol=1e-9)
+    assert together.std() > 0.1
+
+
 def test_one_network_stands_in_the_reference_pool(ranker: PoolRanker) -> None:
     features, labels = toy_pool(30, 5, DEEP)
     alone = np.concatenate([ranker.scores(features[i : i + 1]) for i in range(30)])
@@ -96,7 +104,7 @@ def test_one_network_stands_in_the_reference_pool(ranker: PoolRanker) -> None:
 
 def test_scoring_never_sees_labels_of_the_target(ranker: PoolRanker) -> None:
     """Not by an argument, and not by memory: a ranker made without the pool is not changed by fitting another."""
-    assert list(inspect.signature(ranker.scores).parameters) == ["features", "pool", "graphs"]
+    assert list(inspect.signature(ranker.scores).parameters) == ["features", "pool", "graphs", "members"]
     features, labels = toy_pool(40, 9, DEEP)
     before = ranker.scores(features, Pool.of(features))
     PoolRanker.fit({"target": (features, -labels)})

@@ -29,7 +29,7 @@ class Knowing(PoolRanker):
     sign = 1.0
 
     def scores(
-        self, features: NDArray[np.float32], pool: Pool | None = None, graphs: FloatArray | None = None
+        self, features: NDArray[np.float32], pool: Pool | None = None, graphs: FloatArray | None = None, **_: object
     ) -> FloatArray:
         del pool, graphs
         return self.sign * features[:, 0].astype(np.float64)
