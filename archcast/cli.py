@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArchcastError as error:
         if debug:
             raise
-        print(f"archcast: {_one_line(str(error))}", file=sys.stderr)
+        print(f"archcast: {' '.join(str(error).split())}", file=sys.stderr)
         return _USAGE_ERROR
     except BrokenPipeError:  # `archcast ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,10 +110,6 @@ def _front_page(arguments: list[str]) -> int:
     print(f"usage: archcast COMMAND [OPTIONS]\n\n{_DESCRIPTION}\n\ncommands (archcast COMMAND --help tells more):")
     print("\n".join(lines))
     return 0 if arguments[:1] in (["-h"], ["--help"]) else _USAGE_ERROR
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

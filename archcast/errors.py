@@ -67,3 +67,9 @@ class StorageError(ArchcastError, OSError):
 
 class MissingExtraError(ArchcastError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """What somebody else's error says, on one line of at most so many characters, for a message of ours."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from archcast.errors import ArchcastError, ConfigError
+from archcast.errors import ArchcastError, ConfigError, one_line
 from archcast.shipping import import_ray, pack
 from archcast.workers import use_threads
 
@@ -305,8 +305,7 @@ def _check_address(ray: Any, address: str) -> None:
 
 def _line(error: BaseException) -> str:
     """The first line of what Ray says."""
-    text = str(error).strip().partition("\n")[0]
-    return text if len(text) <= 300 else f"{text[:300]} ..."
+    return one_line(str(error).strip().partition("\n")[0])
 
 
 def _work(digest: str, box: list[Any], arguments: bytes, cpus: float) -> tuple[str, bytes]:

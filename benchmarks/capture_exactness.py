@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from archcast.errors import ArchcastError
+from archcast.errors import ArchcastError, one_line
 from archcast.graphs.capture import canonical
 from archcast.graphs.feeds import Feed
 from archcast.graphs.tracing import trace
@@ -105,7 +105,7 @@ def measure(name: str) -> dict[str, Any]:
         graph, route = trace(build, feed_rule=model.feed)
         graph = canonical(graph)
     except ArchcastError as error:
-        return {**row, "reason": " ".join(str(error).split())[:200]}
+        return {**row, "reason": one_line(error, 200)}
     module = modules[0]
     row |= {"params": graph.params, "true_params": sum(p.numel() for p in module.parameters()), "macs": graph.macs}
     try:

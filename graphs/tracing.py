@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from archcast.errors import CaptureError, NetworkError
+from archcast.errors import CaptureError, NetworkError, one_line
 from archcast.graphs.feeds import Feed, feed_of
 from archcast.graphs.graph import ComputationGraph
 from archcast.graphs.graph_layers import as_single_nodes
@@ -57,7 +57,7 @@ def trace(
         except _MisuseError as error:
             raise error.args[0] from None
         except Exception as error:  # whatever a user's forward raises: the next stage may do, else all are reported
-            failures.append(f"{route}: {type(error).__name__}: {_first_lines(error)}")
+            failures.append(f"{route}: {type(error).__name__}: {one_line(error)}")
     raise CaptureError(
         f"{name or 'the network'} cannot be captured with inputs of shape {fed or 'unknown'}; if it takes others, give "
         "input_shape=... (a list of shapes for several inputs). Tried:\n- " + "\n- ".join(failures)
@@ -132,11 +132,6 @@ def _refuse_large(route: str, size: int) -> None:
 
 class _MisuseError(Exception):
     """Wraps an error that no further stage can mend."""
-
-
-def _first_lines(error: Exception, limit: int = 300) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else text[:limit] + " ..."
 
 
 def _module(network: Network, device: torch.device) -> nn.Module:

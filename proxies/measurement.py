@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archcast.errors import ArchcastError, ConfigError, NetworkError
+from archcast.errors import ArchcastError, ConfigError, NetworkError, one_line
 from archcast.graphs.capture import InputShape
 from archcast.graphs.graph import ComputationGraph
 from archcast.graphs.modules import buildable
@@ -121,7 +121,7 @@ def _evaluate(
             scores[proxy.name], missing[proxy.name] = math.nan, str(error)
             continue
         except Exception as error:  # an operation without the derivative it needs, a forward that wants this very batch
-            scores[proxy.name], missing[proxy.name] = math.nan, f"{type(error).__name__}: {_one_line(error)}"
+            scores[proxy.name], missing[proxy.name] = math.nan, f"{type(error).__name__}: {one_line(error)}"
             continue
         if not math.isfinite(value):
             scores[proxy.name], missing[proxy.name] = math.nan, "the value is not finite"
@@ -129,11 +129,6 @@ def _evaluate(
         scores[proxy.name] = proxy.sign * value
         per_node[proxy.name] = nodes
     return scores, per_node, missing
-
-
-def _one_line(error: Exception, limit: int = 160) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
 def _on_graph(
