@@ -9,11 +9,14 @@ forecasts around it and q makes 90 % of the intervals of training networks hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+
+_FEW: Final = 25.0  # labels with which a value map knows its own labels much better than others
 
 CONFIDENCE = 0.9
 _WITHIN_ONE = 0.6827  # of a normal distribution lies within one standard deviation
@@ -53,6 +56,24 @@ class ValueMap:
     def __call__(self, scores: FloatArray) -> FloatArray:
         """`[m]` values of `scores`, constant beyond the ends of what was seen."""
         return np.interp(scores, self.knots, self.heights)
+
+    def judged(self, scores: FloatArray, labels: FloatArray, folds: NDArray[np.int64]) -> FloatArray:
+        """`[n]` values by which the errors of this map, fitted to `scores` and `labels` `[n]`, are judged.
+
+        Its own values have seen the labels, which makes the errors of a few labels too small. Those of maps fitted
+        without a fold have not, but the scores there are those of heads that lacked the fold as well, and are worse
+        than the final ones: too large. Judged is a mean of both, in which what is held out has the share
+        25 / (25 + n) (docs/EXPERIMENTS.md, "Intervals of a few labels").
+
+        Args:
+            folds: `[n]` fold of each label.
+        """
+        held_out = np.empty(len(labels))
+        for fold in np.unique(folds):
+            held = folds == fold
+            held_out[held] = ValueMap.fit(scores[~held], labels[~held])(scores[held])
+        share = _FEW / (_FEW + len(labels))
+        return np.asarray((1 - share) * self(scores) + share * held_out)
 
     def slope(self, scores: FloatArray, reach: float = 0.25) -> FloatArray:
         """`[m]` how fast values rise around `scores`, over `reach` to either side; never below 5 % of the mean slope.

@@ -124,7 +124,7 @@ def fit_features(
     )  # fmt: skip
     learnt = fit_blend(inputs, labels, groups, seed=seed, heads=fits, seconds=seconds, on_step=on_step)
     value = ValueMap.fit(learnt.out_of_fold, labels)
-    residuals = labels - value(learnt.out_of_fold)
+    residuals = labels - value.judged(learnt.out_of_fold, labels, learnt.folds)
     rows, errors = features.astype(np.float64), np.abs(residuals)
     neighbourhood, difficulty = Neighbourhood.fit(rows, errors, seed=seed)
     scale = ErrorScale.fit(value.slope(learnt.out_of_fold), learnt.spread, difficulty, residuals)

@@ -102,3 +102,20 @@ def test_agreement_has_a_deviation_that_shrinks_with_labels() -> None:
     assert few.deviation > 2 * many.deviation > 0
     assert str(many).endswith("(800 labels)")
     assert Agreement.of(np.arange(20.0), np.arange(20.0)).tau == pytest.approx(1)
+
+
+def test_a_map_of_a_few_labels_is_judged_by_labels_it_has_not_seen_too() -> None:
+    rng = np.random.default_rng(0)
+    inside, judged, new = [], [], []
+    for _ in range(60):
+        scores = rng.normal(size=130)
+        labels = np.tanh(scores) + rng.normal(0, 0.5, 130)
+        known, others = slice(0, 30), slice(30, 130)
+        value = ValueMap.fit(scores[known], labels[known])
+        seen = value.judged(scores[known], labels[known], np.arange(30) % 10)
+        inside.append(np.abs(labels[known] - value(scores[known])).mean())
+        judged.append(np.abs(labels[known] - seen).mean())
+        new.append(np.abs(labels[others] - value(scores[others])).mean())
+    between = (30 * np.mean(inside) + 25 * np.mean(new)) / 55
+    assert np.mean(inside) < 0.93 * np.mean(new)
+    assert np.mean(judged) == pytest.approx(between, rel=0.03)
