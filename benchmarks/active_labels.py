@@ -11,6 +11,7 @@ the labels at which random choice, interpolated in log n, reaches the same tau. 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from archcast.datasets.benchmark import Benchmark, load_benchmark
+from archcast.datasets.benchmark import load_benchmark
+from archcast.graphs.graph import GraphBatch
+from archcast.predictor.blend import PROCESSES
 from archcast.predictor.metrics import kendall_tau
 from archcast.predictor.predictor import Predictor
 
@@ -31,7 +34,6 @@ SIZES = (24, 36, 54, 81, 122)
 FURTHER = (182, 273)
 """Random labels only, to find what random choice needs for the tau of the last active batch."""
 CANDIDATES, TEST = 1500, 3000
-HEADS = ("gp", "ard")
 
 
 def main() -> None:
@@ -55,27 +57,31 @@ def run(pool: str, seed: int) -> list[dict[str, object]]:
     order = np.random.default_rng(seed).permutation(len(benchmark))
     candidates = order[:CANDIDATES]
     test = order[CANDIDATES : CANDIDATES + TEST] if len(order) > CANDIDATES + 500 else order
-    graphs, chosen = benchmark.graphs(candidates), np.zeros(0, dtype=np.int64)
+    graphs, scores, predictor = benchmark.graphs(candidates), benchmark.scores[candidates], Predictor()
+    asked, truth = benchmark.graphs(test), benchmark.scores[test]
     records: list[dict[str, object]] = []
-    predictor = Predictor()
-    for size in SIZES:
-        left = np.setdiff1d(np.arange(CANDIDATES), chosen)
-        known = graphs.take(chosen) if len(chosen) else None
-        picks = predictor.suggest(graphs.take(left), size - len(chosen), labelled=known, seed=seed)
-        chosen = np.concatenate([chosen, left[picks]])
-        predictor, tau = _fitted(benchmark, candidates[chosen], test, seed)
-        records.append({"pool": pool, "seed": seed, "way": "active", "labels": size, "tau": tau})
+    for chosen in labelled_in_batches(predictor, graphs, scores, SIZES, seed):
+        tau = kendall_tau(truth, predictor(asked))
+        records.append({"pool": pool, "seed": seed, "way": "active", "labels": len(chosen), "tau": tau})
     for size in (*SIZES, *FURTHER):
-        _, tau = _fitted(benchmark, candidates[:size], test, seed)
+        predictor.fit(graphs[:size], scores[:size], seed=seed, heads=PROCESSES)
+        tau = kendall_tau(truth, predictor(asked))
         records.append({"pool": pool, "seed": seed, "way": "random", "labels": size, "tau": tau})
     return records
 
 
-def _fitted(
-    benchmark: Benchmark, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
-) -> tuple[Predictor, float]:
-    predictor = Predictor().fit(benchmark.graphs(train), benchmark.scores[train], seed=seed, heads=HEADS)
-    return predictor, kendall_tau(benchmark.scores[test], predictor(benchmark.graphs(test)))
+def labelled_in_batches(
+    predictor: Predictor, graphs: GraphBatch, labels: NDArray[np.float64], sizes: Sequence[int], seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """Positions of the networks the predictor has asked for, so many in all, after it has learnt from each batch."""
+    chosen = np.zeros(0, dtype=np.int64)
+    for size in sizes:
+        left = np.setdiff1d(np.arange(len(labels)), chosen)
+        known = graphs.take(chosen) if len(chosen) else None
+        picks = predictor.suggest(graphs.take(left), size - len(chosen), labelled=known, seed=seed)
+        chosen = np.concatenate([chosen, left[picks]])
+        predictor.fit(graphs.take(chosen), labels[chosen], seed=seed, heads=PROCESSES)
+        yield chosen
 
 
 def savings(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ The networks are those of measurements/POOL.parquet that were measured most thor
 are drawn, the others are ranked. *pretrained* adds what other spaces know: the score of the ranker as an input and as
 the zero-shot order of what is asked, and the kernel prior of all other families; *measured* adds the proxies; *chosen*
 labels what `Predictor.suggest` names, in batches as of benchmarks/active_labels.py, instead of random networks;
-*zero-shot* is the ranker on features without labels. Finished pools are kept; `--again` starts anew. Writes
+*zero-shot* is the ranker on features without labels. Finished runs are kept; `--again` starts anew. Writes
 results/adaptation.csv.
 """
 
@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from archcast.datasets.benchmark import load_benchmark
 from archcast.graphs.graph import GraphBatch
-from archcast.predictor.blend import PROCESSES
 from archcast.predictor.predictor import Predictor
 from archcast.predictor.pretraining import TASK, Sources, family_of, labelled_sources
 from archcast.predictor.ranker import PoolRanker
+from benchmarks.active_labels import SIZES, labelled_in_batches
 from benchmarks.few_shot import prior_without
 from benchmarks.measured_networks import thoroughly_measured
 from benchmarks.resumable import append_missing
@@ -49,10 +49,6 @@ POOLS = {
 
 STARTS = ("labels", "pretrained", "measured", "pretrained, measured", "pretrained, chosen",
           "pretrained, measured, chosen")  # fmt: skip
-BATCHES = (24, 36, 54, 81, 122)
-"""Labels after which the next ones are chosen anew."""
-
-
 FIELDS = ("pool", "labels", "seed", "start", "task", "networks", "spearman", "kendall")
 
 
@@ -109,7 +105,8 @@ def run(name: str, size: int, seed: int, start: str) -> dict[str, object]:
         predictor.kernel_prior = prior_without(family_of(POOLS[name][0]))
     train = np.random.default_rng(seed).permutation(len(pool.labels))[:size]
     if "chosen" in start:
-        train = chosen(predictor, pool, size, seed)
+        sizes = (*(batch for batch in SIZES if batch < size), size)
+        *_, train = labelled_in_batches(predictor, pool.graphs, pool.labels, sizes, seed)
     test = np.setdiff1d(np.arange(len(pool.labels)), train)
     if start != "zero-shot":
         predictor.fit(pool.graphs.take(train), pool.labels[train], seed=seed, measured=pool.part(train, proxies))
@@ -119,19 +116,6 @@ def run(name: str, size: int, seed: int, start: str) -> dict[str, object]:
         "pool": name, "labels": size, "seed": seed, "start": start, "task": POOLS[name][1], "networks": len(test),
         **{key: round(float(value), 4) for key, value in agreement.items()},
     }  # fmt: skip
-
-
-def chosen(predictor: Predictor, pool: Measured, size: int, seed: int) -> NDArray[np.int64]:
-    """Networks that a predictor wants to be labelled, which learns after each batch."""
-    taken = np.zeros(0, dtype=np.int64)
-    for upto in (*(batch for batch in BATCHES if batch < size), size):
-        left = np.setdiff1d(np.arange(len(pool.labels)), taken)
-        known = pool.graphs.take(taken) if len(taken) else None
-        if known is not None:
-            predictor.fit(known, pool.labels[taken], seed=seed, heads=PROCESSES)
-        picks = predictor.suggest(pool.graphs.take(left), upto - len(taken), labelled=known, seed=seed)
-        taken = np.concatenate([taken, left[picks]])
-    return taken
 
 
 if __name__ == "__main__":

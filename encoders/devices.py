@@ -35,23 +35,24 @@ def accelerator(*, mixed_precision: str | None = None, cpu: bool = False) -> Acc
 
     # Parameters without a gradient (the embedding of a measurement nobody took) must not stop the reduction.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    foreign = _is_open()
+    foreign = group_is_open()
     try:
         made = Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])
     except ValueError as error:
         raise ConfigError(f"{error} (accelerate keeps one precision and device as long as a process lives)") from error
-    if _is_open() and not foreign:
+    if group_is_open() and not foreign:
         atexit.register(_close)
     return made
 
 
-def _is_open() -> bool:
+def group_is_open() -> bool:
+    """Whether this process talks to others."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def _close() -> None:
     # After an error the others may be waiting in a collective, and closing could wait for them.
-    if _is_open() and not hasattr(sys, "last_value"):
+    if group_is_open() and not hasattr(sys, "last_value"):
         distributed.destroy_process_group()
         # DistributedDataParallel keeps the group's threads alive, so there is nothing to join.
         time.sleep(_LETTING_GO)

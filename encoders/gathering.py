@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from archcast.encoders.devices import group_is_open
+
 
 def gather_rows(rows: Tensor) -> Tensor:
     """`[sum of R, ...]` the rows `[R, ...]` of every process, in the order of processes; R may differ between them."""
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+    if not group_is_open() or distributed.get_world_size() == 1:
         return rows
     gathered: Tensor = _Gather.apply(rows)
     return gathered

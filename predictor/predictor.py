@@ -227,33 +227,29 @@ class Predictor:
     ) -> tuple[FloatArray, FloatArray]:
         """Scores to rank by, and scores of the same order on the scale that `Fitted.value` maps."""
         assert self.fitted is not None  # `own` is what its heads say
-        columns = as_columns(measured, len(own))
-        adapted = self.ranker is None or self.fitted.prior_pool is not None
-        if adapted and columns and self.fitted.measured is None:
-            raise ConfigError(
-                "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
-            )
-        among = self._pool(features, pool)
-        if adapted:
+        if self.ranker is None or self.fitted.prior_pool is not None:
+            columns = as_columns(measured, len(own))
+            if columns and self.fitted.measured is None:
+                raise ConfigError(
+                    "this predictor was fitted without measurements: pass measured to fit too, or leave it out"
+                )
             # A few labels of this space: what other spaces say of the pool goes on counting for a while.
-            if among is None or not self.fitted.zero_shot:
+            among = self._pool(features, pool) if self.fitted.zero_shot else None
+            if among is None:
                 return own, own
             relative = with_proxies(self._relative(features, batch, among, None), columns, among)
-            mixed = own + self.fitted.zero_shot * own.std() * standardised(relative)
-        else:
-            # Pretrained: the more familiar a network, the more its own score counts against the relations that carry
-            # over. In a pool one share for all, so that its order is of one kind.
-            share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
-            if share.min() == 1:
-                return own, own
-            relative = self._relative(features, batch, among, measured)
-            if among is None:
-                mixed = share * own + (1 - share) * relative
-                return mixed, mixed
-            mixed = share * standardised(own) + (1 - share) * standardised(relative)
-        # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
-        ranks = rankdata(np.round(mixed, 9)) - 1
-        return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
+            return _on_scale_of(own, own + self.fitted.zero_shot * own.std() * standardised(relative))
+        # Pretrained: the more familiar a network, the more its own score counts against the relations that carry over.
+        among = self._pool(features, pool)
+        # In a pool one share for all, so that its order is of one kind.
+        share = _trust(familiarity if among is None else familiarity.mean(keepdims=True))
+        if share.min() == 1:
+            return own, own
+        relative = self._relative(features, batch, among, measured)
+        if among is None:
+            mixed = share * own + (1 - share) * relative
+            return mixed, mixed
+        return _on_scale_of(own, share * standardised(own) + (1 - share) * standardised(relative))
 
     def _relative(
         self, features: NDArray[np.float32], batch: GraphBatch, among: Pool | None, measured: Measured
@@ -394,6 +390,13 @@ def _unknown_ops(batch: GraphBatch) -> tuple[dict[str, int], ...]:
     if not any(node.op == "Unknown" for node in batch.nodes):
         return ({},) * len(batch)
     return tuple(graph.unknown_ops for graph in batch)
+
+
+def _on_scale_of(own: FloatArray, mixed: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Scores to rank by, and the scores of the heads in their order."""
+    # Equal networks keep equal values, so ranks are shared, whatever the last digits say.
+    ranks = rankdata(np.round(mixed, 9)) - 1
+    return mixed, np.interp(ranks, np.arange(len(own)), np.sort(own))
 
 
 def _trust(familiarity: FloatArray) -> FloatArray:
