@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +27,7 @@ from archcast.encoders.pretraining_data import BatchOrder, PretrainingData, Step
 from archcast.encoders.pretraining_model import PretrainingModel
 from archcast.encoders.readers import GraphReader, TextReader
 from archcast.errors import BundleError, ConfigError, DataError, MissingDataError, StorageError
+from tests import launching
 from tests.encoders.pretraining_run import MeanReader, networks, readers, settings
 
 SCRIPT = Path(__file__).parent / "pretraining_run.py"
@@ -419,12 +418,8 @@ def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(
     assert stored.step == 4
 
 
-def start(folder: Path, changes: dict[str, Any], *, processes: int = 1, pause: float = 0.0) -> subprocess.Popen[bytes]:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), json.dumps(changes), str(pause)]
-    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)
+def start(folder: Path, changes: dict[str, Any], *, processes: int = 1, pause: float = 0.0) -> subprocess.Popen[str]:
+    return launching.start(SCRIPT, str(folder), json.dumps(changes), str(pause), processes=processes)
 
 
 @pytest.mark.slow
@@ -443,7 +438,7 @@ def test_a_killed_process_goes_on_bit_by_bit(tmp_path: Path) -> None:
     for folder in (killed, whole):
         process = start(folder, {})
         _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
+        assert process.returncode == 0, errors
     assert curve(killed) == curve(whole)
 
 
@@ -453,7 +448,7 @@ def test_two_processes_learn_what_one_does(data: PretrainingData, tmp_path: Path
     changes = {"objectives": {"spectral": 1.0, "cross_modal": 1.0, "statistics": 0.5}}
     process = start(tmp_path / "two", {**changes, "dropout": 0.0}, processes=2)
     _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
     pretrain(settings(**changes), data, tmp_path / "one", readers=readers(0.0), progress=False)
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     assert len(one) == len(two) == 12

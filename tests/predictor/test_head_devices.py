@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from scipy.stats import kendalltau
 from archcast.predictor.heads.graph_statistics import GraphStatisticsHead
 from archcast.predictor.heads.mlp import MLPConfig, MLPHead
 from archcast.predictor.heads.parzc import ParZCConfig, ParZCHead
+from tests.launching import finished
 
 from .head_fit_run import CONFIG
 from .measured_toy import toy_space
@@ -55,13 +53,8 @@ def test_learns_a_ranking_in_half_precision(name: str) -> None:
 
 
 def test_two_processes_fit_one_head(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    script = Path(__file__).parent / "head_fit_run.py"
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(script), str(tmp_path)]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = finished(Path(__file__).parent / "head_fit_run.py", str(tmp_path))
+    assert done.returncode == 0, done.stderr
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert set(one) == set(two)
     for name, values in one.items():

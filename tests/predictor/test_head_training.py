@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from scipy.stats import kendalltau
 from archcast.errors import ConfigError, DataError
 from archcast.predictor.heads.training import HeadTraining, batch_order, train_head
 from archcast.predictor.losses import correlation
+from tests.launching import finished
 from tests.predictor.head_training_run import model, run, toy
 
 SCRIPT = Path(__file__).parent / "head_training_run.py"
@@ -139,12 +137,8 @@ def test_another_precision_needs_another_process() -> None:
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     """The loss compares scores of both; its gradients must reach both."""
-    root = Path(__file__).parents[2]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two.safetensors"), '{"seconds": 100}']
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = finished(SCRIPT, str(tmp_path / "two.safetensors"), '{"seconds": 100}')
+    assert done.returncode == 0, done.stderr
     one = run({})
     two = load_file(tmp_path / "two.safetensors")
     assert set(two) == set(one)
